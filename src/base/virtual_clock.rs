@@ -1,0 +1,196 @@
+//! The clock of a sandbox: time jumps to the next thing that is due once nobody has work to do.
+//!
+//! Two kinds of sleepers: *events* of the simulated world (a pod becoming ready) fire as soon as the
+//! world is idle; *deadlines* of clients (time-outs, `sleep`) fire only when the world has been idle for
+//! a while of real time, since a client may be computing. Work that must hold time still takes a
+//! `Busy` guard.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::Clock;
+
+/// Real time that the world must have been idle before an event of the simulated world fires.
+const EVENT_GRACE: Duration = Duration::from_micros(300);
+/// Real time that the world must have been idle before a client's deadline fires.
+const DEADLINE_GRACE: Duration = Duration::from_millis(150);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleeper {
+    Event,
+    Deadline,
+}
+
+struct State {
+    /// Virtual time since the clock began.
+    elapsed: Duration,
+    /// Due time and arrival order give each sleeper its place.
+    sleepers: BTreeMap<(Duration, u64), (Sleeper, oneshot::Sender<()>)>,
+    arrivals: u64,
+}
+
+/// Virtual time; share it in an `Arc`.
+pub struct VirtualClock {
+    epoch: Timestamp,
+    state: Mutex<State>,
+    busy: AtomicUsize,
+    activity: AtomicU64,
+    changed: Notify,
+    this: Weak<Self>,
+}
+
+/// While it lives, virtual time stands still.
+pub struct Busy(Arc<VirtualClock>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.0.touch();
+    }
+}
+
+impl fmt::Debug for VirtualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VirtualClock").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+impl VirtualClock {
+    /// A clock whose world begins at `epoch`. Drive it with [`run`](Self::run) on a runtime.
+    pub fn starting_at(epoch: Timestamp) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            epoch,
+            state: Mutex::new(State {
+                elapsed: Duration::ZERO,
+                sleepers: BTreeMap::new(),
+                arrivals: 0,
+            }),
+            busy: AtomicUsize::new(0),
+            activity: AtomicU64::new(0),
+            changed: Notify::new(),
+            this: this.clone(),
+        })
+    }
+
+    /// Holds time still until the guard is dropped.
+    pub fn busy(&self) -> Option<Busy> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        self.this.upgrade().map(Busy)
+    }
+
+    /// Tells that something happened: the world is not idle right now.
+    pub fn touch(&self) {
+        self.activity.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+    }
+
+    /// Completes when `span` has passed in the simulated world; for the world's own events.
+    pub fn event_in(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.enter(span, Sleeper::Event)
+    }
+
+    /// Moves time forward, firing in order everything that is due on the way.
+    pub fn advance(&self, span: Duration) {
+        let until = self.state.lock().elapsed + span;
+        while self.fire_next(until) {}
+        let mut state = self.state.lock();
+        state.elapsed = state.elapsed.max(until);
+    }
+
+    /// Lets time jump while the world is idle; runs until the clock is dropped.
+    #[expect(clippy::disallowed_methods, reason = "idleness is measured in real time")]
+    pub async fn run(this: Weak<Self>) {
+        loop {
+            let Some(clock) = this.upgrade() else { return };
+            let next = {
+                let state = clock.state.lock();
+                state.sleepers.iter().next().map(|(key, (kind, _))| (key.0, *kind))
+            };
+            let Some((due, kind)) = next else {
+                // Parked until somebody sleeps; the bounded wait lets a dropped clock end this task.
+                let _ = tokio::time::timeout(Duration::from_millis(500), clock.changed.notified())
+                    .await;
+                continue;
+            };
+            let grace = if kind == Sleeper::Event { EVENT_GRACE } else { DEADLINE_GRACE };
+            let seen = clock.activity.load(Ordering::SeqCst);
+            tokio::time::sleep(grace).await;
+            let idle = clock.busy.load(Ordering::SeqCst) == 0
+                && clock.activity.load(Ordering::SeqCst) == seen;
+            if idle {
+                clock.fire_next(due);
+            }
+        }
+    }
+
+    fn enter(&self, span: Duration, kind: Sleeper) -> BoxFuture<'static, ()> {
+        let (wake, woken) = oneshot::channel();
+        let key = {
+            let mut state = self.state.lock();
+            state.arrivals += 1;
+            let key = (state.elapsed.saturating_add(span), state.arrivals);
+            state.sleepers.insert(key, (kind, wake));
+            key
+        };
+        self.touch();
+        let leave = Leave { clock: self.this.clone(), key };
+        Box::pin(async move {
+            // A dropped clock fires nothing any more: its world is gone and so is the wait.
+            let _ = woken.await;
+            drop(leave);
+        })
+    }
+
+    fn fire_next(&self, until: Duration) -> bool {
+        let mut state = self.state.lock();
+        let Some((&key, _)) = state.sleepers.iter().next() else { return false };
+        if key.0 > until {
+            return false;
+        }
+        state.elapsed = state.elapsed.max(key.0);
+        let fired = state.sleepers.remove(&key);
+        drop(state);
+        if let Some((_, wake)) = fired {
+            let _ = wake.send(());
+        }
+        self.touch();
+        true
+    }
+}
+
+/// Removes a sleeper whose future was dropped, so that nothing jumps to a time nobody waits for.
+struct Leave {
+    clock: Weak<VirtualClock>,
+    key: (Duration, u64),
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if let Some(clock) = self.clock.upgrade() {
+            clock.state.lock().sleepers.remove(&self.key);
+        }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.state.lock().elapsed;
+        self.epoch.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.state.lock().elapsed
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.enter(span, Sleeper::Deadline)
+    }
+}

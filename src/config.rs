@@ -1,0 +1,1 @@
+//! Settings from file, environment and flags: the only reader of `std::env`.

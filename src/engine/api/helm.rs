@@ -1,0 +1,6 @@
+//! Functions of the namespace `helm`.
+
+use crate::engine::catalog::Function;
+
+/// The rows.
+pub static FUNCTIONS: &[Function] = &[];

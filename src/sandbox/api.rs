@@ -1,0 +1,133 @@
+//! What controllers, the kubelet and the data plane see of the API server.
+//!
+//! Calls are synchronous (the store is in memory) and pass through the same verb pipeline as a client's request:
+//! admission, defaulting, validation, managedFields, no-op suppression, watch events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::virtual_clock::VirtualClock;
+
+/// Names a collection: group (empty for core), version, plural resource name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Resource {
+    pub group: String,
+    pub version: String,
+    /// `deployments`
+    pub plural: String,
+}
+
+impl Resource {
+    /// `Resource::new("apps", "v1", "deployments")`
+    pub fn new(group: &str, version: &str, plural: &str) -> Self {
+        Self { group: group.to_owned(), version: version.to_owned(), plural: plural.to_owned() }
+    }
+}
+
+/// The `Status` object of a refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub code: u16,
+    /// `NotFound`, `AlreadyExists`, `Conflict`, `Invalid`, …
+    pub reason: String,
+    pub message: String,
+    /// `details`, as the API server writes it; `Null` when absent.
+    pub details: Value,
+}
+
+/// What a stored object tells its watchers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One change in the store.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    pub resource: Resource,
+    pub event: EventType,
+    pub object: Arc<Value>,
+}
+
+/// The API server as a controller uses it. Namespaces are `""` for cluster-scoped objects.
+pub trait Api: Send + Sync {
+    /// One object, `None` when it is not there (or its kind is not served).
+    fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Value>>;
+    /// All objects of a namespace, or of all namespaces for `""`, ordered by namespace and name.
+    fn list(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Value>>;
+    /// Whether the resource is served (built in, or by an established CRD).
+    fn serves(&self, resource: &Resource) -> bool;
+    /// The resource of an `apiVersion` and `kind`.
+    fn resource_of(&self, api_version: &str, kind: &str) -> Option<Resource>;
+    /// POST.
+    fn create(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status>;
+    /// PUT.
+    fn update(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status>;
+    /// PUT of the `status` subresource.
+    fn update_status(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status>;
+    /// Server-side apply, forced, as controllers do it.
+    fn apply(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status>;
+    /// Server-side apply of the `status` subresource, forced.
+    fn apply_status(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status>;
+    /// JSON merge patch; `subresource` is `""` or `"status"`.
+    fn merge_patch(
+        &self,
+        manager: &str,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        patch: Value,
+    ) -> Result<Arc<Value>, Status>;
+    /// DELETE; `propagation` is `Background`, `Foreground` or `Orphan`.
+    fn delete(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        propagation: &str,
+    ) -> Result<(), Status>;
+    /// Writes an Event as a component does: `event_type` is `Normal` or `Warning`.
+    fn event(
+        &self,
+        component: &str,
+        regarding: &Value,
+        event_type: &str,
+        reason: &str,
+        message: &str,
+    );
+    /// Notes that a run met something which the sandbox does not model; listed at the end of the run.
+    fn not_modelled(&self, what: &str);
+    /// The cluster's clock.
+    fn clock(&self) -> Arc<VirtualClock>;
+    /// A random text of `length` characters of `bcdfghjklmnpqrstvwxz2456789`, from the cluster's seed.
+    fn random_suffix(&self, length: usize) -> String;
+    /// A random UUID from the cluster's seed.
+    fn random_uid(&self) -> String;
+}
+
+/// When a controller wants to see an object again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// When something that it watches changes.
+    OnChange,
+    /// After a span of the cluster's time, too.
+    After(Duration),
+}
+
+/// One controller: told of changes, it brings the world nearer to what objects ask for.
+///
+/// Controllers are run one at a time, after each write, until nothing is left to do.
+pub trait Controller: Send {
+    /// Its name, which is also its field manager unless it says otherwise.
+    fn name(&self) -> &'static str;
+    /// Which objects to look at after a change: `(namespace, name)` keys in its own terms; empty if the change is none
+    /// of its business.
+    fn keys(&self, api: &dyn Api, change: &Changed) -> Vec<(String, String)>;
+    /// Brings one key up to date. An `Err` is tried again with back-off, as a real controller does.
+    fn reconcile(&mut self, api: &dyn Api, namespace: &str, name: &str) -> Result<Requeue, Status>;
+}

@@ -1,0 +1,8 @@
+//! The embedded rehearsal cluster: an API server, controllers and a data plane in this process.
+//!
+//! What clients see are HTTP requests on a `kube::Client`; nothing outside this folder knows that it is no real cluster.
+//! Reading order: `schema` (kinds are data), `api` (what controllers see of the API server), `api_server` (the verb
+//! pipeline), `controllers`, `data_plane`.
+
+pub mod api;
+pub mod schema;

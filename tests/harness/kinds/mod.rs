@@ -1,0 +1,41 @@
+//! The kinds of cases, one file each.
+
+use libtest_mimic::Trial;
+
+mod api_server;
+mod cert;
+mod chart;
+mod check;
+mod cli;
+mod controller;
+mod data_plane;
+mod docs;
+mod http;
+mod k8s;
+mod script;
+mod ssa;
+mod template;
+mod yaml;
+
+/// All trials.
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        api_server::trials(),
+        cert::trials(),
+        chart::trials(),
+        check::trials(),
+        cli::trials(),
+        controller::trials(),
+        data_plane::trials(),
+        docs::trials(),
+        http::trials(),
+        k8s::trials(),
+        script::trials(),
+        ssa::trials(),
+        template::trials(),
+        yaml::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
