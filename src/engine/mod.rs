@@ -4,6 +4,7 @@
 //! arguments), `host` (what all functions share; the only `block_on`), `api` (the rows, one file per namespace).
 
 pub mod api;
+pub mod builtin;
 pub mod call;
 pub mod catalog;
 pub mod convert;
