@@ -3,11 +3,17 @@
 //! Calls are synchronous (the store is in memory) and pass through the same verb pipeline as a client's request:
 //! admission, defaulting, validation, managedFields, no-op suppression, watch events.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
+use crate::base::net::Stream;
 use crate::base::virtual_clock::VirtualClock;
 
 /// Names a collection: group (empty for core), version, plural resource name.
@@ -130,4 +136,69 @@ pub trait Controller: Send {
     fn keys(&self, api: &dyn Api, change: &Changed) -> Vec<(String, String)>;
     /// Brings one key up to date. An `Err` is tried again with back-off, as a real controller does.
     fn reconcile(&mut self, api: &dyn Api, namespace: &str, name: &str) -> Result<Requeue, Status>;
+}
+
+/// Which lines of a container's log are asked for (`PodLogOptions`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogRequest {
+    /// `None` is the pod's only container, or the one that an annotation names.
+    pub container: Option<String>,
+    /// Goes on while the container runs.
+    pub follow: bool,
+    /// The container's last life.
+    pub previous: bool,
+    pub timestamps: bool,
+    pub tail_lines: Option<usize>,
+    pub since_seconds: Option<u64>,
+    pub limit_bytes: Option<usize>,
+}
+
+/// The streams of a command in a container.
+pub struct ExecStreams {
+    /// Closed when the client sends no more.
+    pub stdin: mpsc::Receiver<Bytes>,
+    pub stdout: mpsc::Sender<Bytes>,
+    pub stderr: mpsc::Sender<Bytes>,
+}
+
+/// Where the API server's proxy sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyTarget {
+    /// `services` or `pods`.
+    pub plural: String,
+    pub namespace: String,
+    pub name: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// A port's number or name; empty for the only one.
+    pub port: String,
+}
+
+/// What the API server asks of kubelets: the streams of subresources. Called on the runtime.
+pub trait Nodes: Send + Sync {
+    /// `pods/log`.
+    fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        request: &LogRequest,
+    ) -> Result<BoxStream<'static, Bytes>, Status>;
+    /// `pods/exec` and `pods/attach` (an empty command): `Err` when the container cannot be entered; the future is the
+    /// command's exit code.
+    fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[String],
+        streams: ExecStreams,
+    ) -> Result<BoxFuture<'static, i32>, Status>;
+    /// `pods/portforward`: a connection to a port in the pod's network namespace.
+    fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> io::Result<Box<dyn Stream>>;
+    /// `services/proxy` and `pods/proxy`: the request's path and query are those after `/proxy`.
+    fn proxy(
+        &self,
+        target: ProxyTarget,
+        request: http::Request<Bytes>,
+    ) -> BoxFuture<'static, Result<http::Response<Bytes>, Status>>;
 }
