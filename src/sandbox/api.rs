@@ -97,6 +97,27 @@ pub trait Api: Send + Sync {
         name: &str,
         propagation: &str,
     ) -> Result<(), Status>;
+    /// All served collections, with whether they are namespaced; for what walks over every kind (garbage collection,
+    /// namespace deletion).
+    fn resources(&self) -> Vec<(Resource, bool)> {
+        Vec::new()
+    }
+    /// DELETE with a grace period of zero, as a kubelet ends a pod that has stopped.
+    fn delete_now(&self, resource: &Resource, namespace: &str, name: &str) -> Result<(), Status> {
+        self.delete(resource, namespace, name, "Background")
+    }
+    /// POST of `pods/binding`, as the scheduler does it.
+    fn bind(&self, namespace: &str, pod: &str, node: &str) -> Result<Arc<Value>, Status> {
+        let patch = serde_json::json!({ "spec": { "nodeName": node } });
+        let pods = Resource::new("", "v1", "pods");
+        self.merge_patch("kube-scheduler", &pods, namespace, pod, "", patch)
+    }
+    /// PUT of `namespaces/finalize` without the finalizer `kubernetes`: an emptied namespace goes.
+    fn finalize_namespace(&self, name: &str) -> Result<(), Status> {
+        let patch = serde_json::json!({ "spec": { "finalizers": null } });
+        let namespaces = Resource::new("", "v1", "namespaces");
+        self.merge_patch("kube-controller-manager", &namespaces, "", name, "", patch).map(drop)
+    }
     /// Writes an Event as a component does: `event_type` is `Normal` or `Warning`.
     fn event(
         &self,
