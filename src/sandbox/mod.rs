@@ -5,4 +5,6 @@
 //! pipeline), `controllers`, `data_plane`.
 
 pub mod api;
+pub mod patch;
 pub mod schema;
+pub mod ssa;
