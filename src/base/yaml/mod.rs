@@ -16,6 +16,7 @@ use regex::Regex;
 use serde_json::Value;
 
 mod compose;
+mod directives;
 mod emit;
 mod resolve;
 mod scan;

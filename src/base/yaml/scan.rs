@@ -65,22 +65,22 @@ pub(super) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    mark: Mark,
+    pub(super) mark: Mark,
     tokens: VecDeque<Token<'a>>,
     n_taken: usize,
     indent: isize,
     indents: Vec<isize>,
-    simple_key_allowed: bool,
+    pub(super) simple_key_allowed: bool,
     /// One per flow level, the block level first.
     simple_keys: Vec<SimpleKey>,
     ended: bool,
 }
 
-fn is_blank(byte: u8) -> bool {
+pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-fn is_word(byte: u8) -> bool {
+pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
@@ -168,7 +168,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn byte(&self, ahead: usize) -> u8 {
+    pub(super) fn byte(&self, ahead: usize) -> u8 {
         self.bytes.get(self.at + ahead).copied().unwrap_or(0)
     }
 
@@ -185,27 +185,27 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn is_breakz(&self, ahead: usize) -> bool {
+    pub(super) fn is_breakz(&self, ahead: usize) -> bool {
         self.byte(ahead) == 0 || self.break_len(ahead) > 0
     }
 
-    fn is_blankz(&self, ahead: usize) -> bool {
+    pub(super) fn is_blankz(&self, ahead: usize) -> bool {
         is_blank(self.byte(ahead)) || self.is_breakz(ahead)
     }
 
-    fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.at += width(self.byte(0));
         self.mark.index += 1;
         self.mark.column += 1;
     }
 
-    fn skip_n(&mut self, n: usize) {
+    pub(super) fn skip_n(&mut self, n: usize) {
         for _ in 0..n {
             self.skip();
         }
     }
 
-    fn skip_line(&mut self) {
+    pub(super) fn skip_line(&mut self) {
         let length = self.break_len(0);
         if length > 0 {
             self.mark.index += if self.byte(0) == b'\r' { length } else { 1 };
@@ -215,7 +215,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn read(&mut self, into: &mut String) {
+    pub(super) fn read(&mut self, into: &mut String) {
         let end = (self.at + width(self.byte(0))).min(self.bytes.len());
         into.push_str(self.text.get(self.at..end).unwrap_or_default());
         self.at = end;
@@ -233,7 +233,7 @@ impl<'a> Scanner<'a> {
         self.skip_line();
     }
 
-    fn skip_comment(&mut self) {
+    pub(super) fn skip_comment(&mut self) {
         if self.byte(0) == b'#' {
             while !self.is_breakz(0) {
                 self.skip();
@@ -245,11 +245,11 @@ impl<'a> Scanner<'a> {
         YamlError::scanner(self.mark, problem)
     }
 
-    fn error_in(&self, context: Mark, problem: &str) -> YamlError {
+    pub(super) fn error_in(&self, context: Mark, problem: &str) -> YamlError {
         YamlError::scanner(self.mark, problem).with_context(context)
     }
 
-    fn push(&mut self, kind: Kind<'a>, start: Mark) {
+    pub(super) fn push(&mut self, kind: Kind<'a>, start: Mark) {
         self.tokens.push_back(Token { kind, start });
     }
 
@@ -350,7 +350,7 @@ impl<'a> Scanner<'a> {
         Ok(true)
     }
 
-    fn save_simple_key(&mut self) -> Result<(), YamlError> {
+    pub(super) fn save_simple_key(&mut self) -> Result<(), YamlError> {
         if self.simple_key_allowed {
             let required = !self.in_flow() && self.indent == self.column();
             self.remove_simple_key()?;
@@ -367,7 +367,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn remove_simple_key(&mut self) -> Result<(), YamlError> {
+    pub(super) fn remove_simple_key(&mut self) -> Result<(), YamlError> {
         let mark = self.mark;
         if let Some(key) = self.simple_keys.last_mut()
             && key.possible
@@ -404,7 +404,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn unroll_indent(&mut self, column: isize) {
+    pub(super) fn unroll_indent(&mut self, column: isize) {
         if self.in_flow() {
             return;
         }
@@ -897,166 +897,5 @@ fn fold(text: &mut String, leading_break: &str, trailing_breaks: &str) {
     } else {
         text.push_str(leading_break);
         text.push_str(trailing_breaks);
-    }
-}
-
-/// Directives and tags, which manifests hardly ever have.
-mod directives {
-    use super::{Kind, Mark, Scanner, YamlError, is_blank, is_word};
-
-    impl Scanner<'_> {
-        pub(super) fn fetch_directive(&mut self) -> Result<(), YamlError> {
-            self.unroll_indent(-1);
-            self.remove_simple_key()?;
-            self.simple_key_allowed = false;
-            let start = self.mark;
-            self.skip();
-            let mut name = String::new();
-            while is_word(self.byte(0)) {
-                self.read(&mut name);
-            }
-            if name.is_empty() {
-                return Err(self.error_in(start, "could not find expected directive name"));
-            }
-            if !self.is_blankz(0) {
-                return Err(self.error_in(start, "found unexpected non-alphabetical character"));
-            }
-            self.skip_blanks();
-            let kind = match name.as_str() {
-                "YAML" => {
-                    let major = self.scan_version_number(start)?;
-                    if self.byte(0) != b'.' {
-                        return Err(
-                            self.error_in(start, "did not find expected digit or '.' character")
-                        );
-                    }
-                    self.skip();
-                    Kind::VersionDirective { major, minor: self.scan_version_number(start)? }
-                }
-                "TAG" => {
-                    let handle = self.scan_tag_handle(true, start)?;
-                    if !is_blank(self.byte(0)) {
-                        return Err(self.error_in(start, "did not find expected whitespace"));
-                    }
-                    self.skip_blanks();
-                    let prefix = self.scan_tag_uri("", start)?;
-                    if !self.is_blankz(0) {
-                        return Err(
-                            self.error_in(start, "did not find expected whitespace or line break")
-                        );
-                    }
-                    Kind::TagDirective { handle, prefix }
-                }
-                _ => return Err(self.error_in(start, "found unknown directive name")),
-            };
-            self.skip_blanks();
-            self.skip_comment();
-            if !self.is_breakz(0) {
-                return Err(self.error_in(start, "did not find expected comment or line break"));
-            }
-            self.skip_line();
-            self.push(kind, start);
-            Ok(())
-        }
-
-        fn skip_blanks(&mut self) {
-            while is_blank(self.byte(0)) {
-                self.skip();
-            }
-        }
-
-        fn scan_version_number(&mut self, start: Mark) -> Result<u8, YamlError> {
-            let mut value = 0u8;
-            let mut n_digits = 0;
-            while self.byte(0).is_ascii_digit() {
-                n_digits += 1;
-                if n_digits > 2 {
-                    return Err(self.error_in(start, "found extremely long version number"));
-                }
-                value = value * 10 + (self.byte(0) - b'0');
-                self.skip();
-            }
-            if n_digits == 0 {
-                return Err(self.error_in(start, "did not find expected version number"));
-            }
-            Ok(value)
-        }
-
-        pub(super) fn fetch_tag(&mut self) -> Result<(), YamlError> {
-            self.save_simple_key()?;
-            self.simple_key_allowed = false;
-            let start = self.mark;
-            let kind = if self.byte(1) == b'<' {
-                self.skip_n(2);
-                let suffix = self.scan_tag_uri("", start)?;
-                if self.byte(0) != b'>' {
-                    return Err(self.error_in(start, "did not find the expected '>'"));
-                }
-                self.skip();
-                Kind::Tag { handle: String::new(), suffix }
-            } else {
-                let handle = self.scan_tag_handle(false, start)?;
-                if handle.len() > 1 && handle.ends_with('!') {
-                    let suffix = self.scan_tag_uri("", start)?;
-                    Kind::Tag { handle, suffix }
-                } else {
-                    let suffix = self.scan_tag_uri(&handle, start)?;
-                    if suffix.is_empty() {
-                        Kind::Tag { handle: suffix, suffix: "!".to_owned() }
-                    } else {
-                        Kind::Tag { handle: "!".to_owned(), suffix }
-                    }
-                }
-            };
-            if !self.is_blankz(0) {
-                return Err(self.error_in(start, "did not find expected whitespace or line break"));
-            }
-            self.push(kind, start);
-            Ok(())
-        }
-
-        fn scan_tag_handle(&mut self, directive: bool, start: Mark) -> Result<String, YamlError> {
-            if self.byte(0) != b'!' {
-                return Err(self.error_in(start, "did not find expected '!'"));
-            }
-            let mut handle = String::new();
-            self.read(&mut handle);
-            while is_word(self.byte(0)) {
-                self.read(&mut handle);
-            }
-            if self.byte(0) == b'!' {
-                self.read(&mut handle);
-            } else if directive && handle != "!" {
-                return Err(self.error_in(start, "did not find expected '!'"));
-            }
-            Ok(handle)
-        }
-
-        fn scan_tag_uri(&mut self, head: &str, start: Mark) -> Result<String, YamlError> {
-            let mut uri = head.get(1..).unwrap_or_default().as_bytes().to_vec();
-            let mut found = !head.is_empty();
-            loop {
-                let byte = self.byte(0);
-                if byte == b'%' {
-                    let digit = |ahead| char::from(self.byte(ahead)).to_digit(16);
-                    let (Some(high), Some(low)) = (digit(1), digit(2)) else {
-                        return Err(self.error_in(start, "did not find URI escaped octet"));
-                    };
-                    uri.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
-                    self.skip_n(3);
-                } else if is_word(byte) || b";/?:@&=+$,.!~*'()[]".contains(&byte) {
-                    uri.push(byte);
-                    self.skip();
-                } else {
-                    break;
-                }
-                found = true;
-            }
-            if !found {
-                return Err(self.error_in(start, "did not find expected tag URI"));
-            }
-            String::from_utf8(uri)
-                .map_err(|_| self.error_in(start, "found an incorrect leading UTF-8 octet"))
-        }
     }
 }
