@@ -19,6 +19,13 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn monotonic(&self) -> Duration;
     /// Completes when `span` has passed on this clock.
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()>;
+    /// As `sleep`, for a client that only waits for its next turn: a simulated world need not suspect that the client is
+    /// computing meanwhile.
+    fn pause(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.sleep(span)
+    }
+    /// Tells that a client is at work: in a simulated world, time stands still for a moment.
+    fn touch(&self) {}
 }
 
 /// A clock shared by the parts of one run.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -27,6 +28,10 @@ pub trait Dialer: Send + Sync + fmt::Debug {
     /// Connects to a host name or an address. Errors are those of the transport: refused, reset,
     /// unreachable, unknown name. The caller sets the time-out.
     fn dial(&self, host: &str, port: u16) -> BoxFuture<'_, io::Result<Connection>>;
+    /// The addresses of a name, in the order to try; empty when `dial` takes names itself.
+    fn lookup(&self, _host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }
 
 /// A dialer shared by the parts of one run.
@@ -44,6 +49,20 @@ impl Dialer for TcpDialer {
             stream.set_nodelay(true)?;
             let peer = stream.peer_addr()?.to_string();
             Ok(Connection { stream: Box::new(stream), peer })
+        })
+    }
+
+    fn lookup(&self, host: &str) -> BoxFuture<'_, io::Result<Vec<IpAddr>>> {
+        let host = host.to_owned();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for address in found {
+                if !addresses.contains(&address.ip()) {
+                    addresses.push(address.ip());
+                }
+            }
+            Ok(addresses)
         })
     }
 }

@@ -193,4 +193,12 @@ impl Clock for VirtualClock {
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
         self.enter(span, Sleeper::Deadline)
     }
+
+    fn pause(&self, span: Duration) -> BoxFuture<'static, ()> {
+        self.event_in(span)
+    }
+
+    fn touch(&self) {
+        Self::touch(self);
+    }
 }
