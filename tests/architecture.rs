@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("helm", &["base"]),
     ("k8s", &["base"]),
     ("cert", &["base"]),
-    ("http", &["base"]),
+    ("http", &["base", "cert"]),
     ("sandbox", &["base"]),
     ("report", &["base"]),
     ("config", &["base"]),
