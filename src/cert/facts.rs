@@ -63,6 +63,11 @@ impl Facts {
         with_parsed(certificate, |parsed| Self::read(certificate, parsed))?
     }
 
+    /// What messages call it: its subject, or its names where it has none.
+    pub fn title(&self) -> String {
+        if self.subject.is_empty() { self.names.join(", ") } else { self.subject.clone() }
+    }
+
     /// Whether its issuer has its own name, as a root's has.
     pub fn is_self_issued(&self) -> bool {
         self.subject == self.issuer && self.is_ca

@@ -82,7 +82,7 @@ impl Default for AuthorityOptions {
 #[derive(Clone, Debug)]
 pub struct LeafOptions {
     pub names: Vec<Name>,
-    /// Without one the first DNS name, where it is short enough.
+    /// Without one the first DNS name or address, where it is short enough.
     pub common_name: Option<String>,
     pub organization: Option<String>,
     pub key: KeyKind,
@@ -346,11 +346,16 @@ fn fill_leaf(
         return Err(CertError::NoNames);
     }
     let first = options.names.iter().find_map(|name| match name {
-        Name::Dns(text) if text.len() <= MAX_SUBJECT => Some(text.as_str()),
-        Name::Dns(_) | Name::Ip(_) | Name::Uri(_) => None,
+        Name::Dns(_) | Name::Ip(_) => {
+            Some(name.to_string()).filter(|text| text.len() <= MAX_SUBJECT)
+        }
+        // As in Istio's certificates, a SPIFFE ID stands in the names alone.
+        Name::Uri(_) => None,
     });
-    params.distinguished_name =
-        subject(options.common_name.as_deref().or(first), options.organization.as_deref())?;
+    params.distinguished_name = subject(
+        options.common_name.as_deref().or(first.as_deref()),
+        options.organization.as_deref(),
+    )?;
     params.subject_alt_names = options.names.iter().map(Name::to_san).collect::<Result<_, _>>()?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

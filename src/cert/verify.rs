@@ -65,7 +65,7 @@ fn judge(
     host: Option<&str>,
     at: Timestamp,
 ) -> Untrusted {
-    let subject = leaf.subject.clone();
+    let subject = leaf.title();
     let rustls::Error::InvalidCertificate(reason) = error else {
         return Untrusted::Other { subject, reason: error.to_string() };
     };
@@ -76,11 +76,7 @@ fn judge(
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             let early = all.iter().find(|facts| facts.not_before > at).unwrap_or(leaf);
-            Untrusted::NotYetValid {
-                subject: early.subject.clone(),
-                not_before: early.not_before,
-                at,
-            }
+            Untrusted::NotYetValid { subject: early.title(), not_before: early.not_before, at }
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             Untrusted::OtherHost {
@@ -119,7 +115,7 @@ fn unknown(last: &Facts, roots: &[Facts], at: Timestamp) -> Untrusted {
     if let Some(root) = old {
         return expired(root, at);
     }
-    let (subject, issuer) = (last.subject.clone(), last.issuer.clone());
+    let (subject, issuer) = (last.title(), last.issuer.clone());
     if !named.is_empty() {
         return Untrusted::OtherAuthorityOfThatName { subject, issuer };
     }
@@ -128,7 +124,7 @@ fn unknown(last: &Facts, roots: &[Facts], at: Timestamp) -> Untrusted {
 }
 
 fn expired(facts: &Facts, at: Timestamp) -> Untrusted {
-    Untrusted::Expired { subject: facts.subject.clone(), not_after: facts.not_after, at }
+    Untrusted::Expired { subject: facts.title(), not_after: facts.not_after, at }
 }
 
 fn unix_time(at: Timestamp) -> UnixTime {
