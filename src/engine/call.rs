@@ -23,7 +23,21 @@ pub struct Call<'a> {
 impl Call<'_> {
     /// The raw value of a parameter or option.
     pub fn value(&self, name: &str) -> Option<&Dynamic> {
+        debug_assert!(
+            self.function
+                .params
+                .iter()
+                .chain(self.function.options)
+                .any(|param| param.name == name),
+            "`{}` has no parameter `{name}`",
+            self.function.path()
+        );
         self.arguments.get(name).filter(|value| !value.is_unit())
+    }
+
+    /// Whether the argument or option was given, be it `()`.
+    pub fn given(&self, name: &str) -> bool {
+        self.arguments.contains_key(name)
     }
 
     /// A string; the empty string if it was left out.
@@ -98,6 +112,20 @@ impl Call<'_> {
         }
     }
 
+    /// As [`json`](Self::json), for what goes to the API server: a secret inside becomes its text on the wire, and the
+    /// redactor learns it, so that no output shows it.
+    ///
+    /// # Errors
+    /// As [`json`](Self::json), but for secrets.
+    pub fn json_revealing(&self, name: &str) -> Result<Value, Diagnostic> {
+        match self.value(name) {
+            None => Ok(Value::Null),
+            Some(value) => super::convert::to_json_revealing(value, name, &|secret| {
+                self.host.redactor.learn(secret.reveal());
+            }),
+        }
+    }
+
     /// Runs async work on the host's runtime; Ctrl-C ends it within 100 ms with `Interrupted`.
     ///
     /// Never call a script closure inside `work`.
@@ -114,6 +142,6 @@ impl Call<'_> {
         closure: &FnPtr,
         arguments: Vec<Dynamic>,
     ) -> Result<Dynamic, Diagnostic> {
-        super::error::from_script(closure.call_within_context(self.context, arguments))
+        super::scripts::call_closure(&self.host.scripts, self.context, closure, arguments)
     }
 }

@@ -124,7 +124,7 @@ impl Function {
         }
     }
 
-    /// `k8s::get(kind: string, name: string, options?: map)`
+    /// `k8s::get(kind: string, name: string, options?: map)`; options stand before a closure that comes last.
     pub fn signature(&self) -> String {
         let mut parameters: Vec<String> = self
             .params
@@ -135,13 +135,58 @@ impl Function {
             })
             .collect();
         if !self.options.is_empty() {
-            parameters.push("options?: map".to_owned());
+            let at = parameters.len() - usize::from(self.closure_comes_last());
+            parameters.insert(at, "options?: map".to_owned());
         }
         format!("{}({})", self.path(), parameters.join(", "))
+    }
+
+    /// How many arguments it takes at least and at most, the options map included.
+    pub fn arity(&self) -> (usize, usize) {
+        let least = self.params.iter().filter(|param| param.default.is_none()).count();
+        (least, self.params.len() + usize::from(!self.options.is_empty()))
+    }
+
+    /// Whether the last parameter is a required closure: the options map may stand before it then, so that a call
+    /// ends with the block.
+    pub fn closure_comes_last(&self) -> bool {
+        self.params
+            .last()
+            .is_some_and(|param| param.kind == Kind::Closure && param.default.is_none())
+    }
+
+    /// The first sentence of the docs.
+    pub fn summary(&self) -> &'static str {
+        self.doc.split("\n\n").next().unwrap_or(self.doc).trim()
     }
 }
 
 /// All rows, namespace by namespace.
 pub fn functions() -> impl Iterator<Item = &'static Function> {
     super::api::TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// The row of a path such as `k8s::apply`.
+pub fn find(path: &str) -> Option<&'static Function> {
+    let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
+    functions().find(|function| function.module == module && function.name == name)
+}
+
+/// The names of the global functions.
+pub fn names() -> Vec<&'static str> {
+    functions()
+        .filter(|function| function.module.is_empty())
+        .map(|function| function.name)
+        .collect()
+}
+
+/// The namespaces in the order of the reference, the global one left out.
+pub fn modules() -> Vec<&'static str> {
+    let mut modules: Vec<&str> = Vec::new();
+    for function in functions() {
+        if !function.module.is_empty() && !modules.contains(&function.module) {
+            modules.push(function.module);
+        }
+    }
+    modules
 }

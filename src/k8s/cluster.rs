@@ -59,3 +59,32 @@ impl Requests {
         (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
     }
 }
+
+/// A connection to one cluster. Clones share everything.
+#[derive(Clone)]
+pub struct Cluster {
+    parts: ClusterParts,
+    requests: Arc<Requests>,
+}
+
+impl Cluster {
+    /// A connection of these parts; nothing is sent yet.
+    pub fn new(parts: ClusterParts) -> Self {
+        Self { parts, requests: Arc::default() }
+    }
+
+    /// Who and where the target is.
+    pub fn info(&self) -> TargetInfo {
+        self.parts.info.clone()
+    }
+
+    /// The namespace of objects that name none.
+    pub fn namespace(&self) -> &str {
+        &self.parts.namespace
+    }
+
+    /// Reads and writes so far.
+    pub fn requests(&self) -> (u64, u64) {
+        self.requests.total()
+    }
+}
