@@ -1,13 +1,25 @@
 //! A connection to one cluster, pinned for a whole run.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::discovery::Discovery;
+use super::error::Error;
+use super::request::Request;
+use super::watch::Watches;
 use crate::base::clock::SharedClock;
 use crate::base::net::SharedDialer;
 use crate::base::progress::Progress;
 use crate::base::secret::Redactor;
+
+/// The field manager of everything that scripts write themselves.
+pub const FIELD_MANAGER: &str = "meshscript";
 
 /// Who and where the target is, for the first line of the output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,29 +74,122 @@ impl Requests {
 
 /// A connection to one cluster. Clones share everything.
 #[derive(Clone)]
-pub struct Cluster {
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
     parts: ClusterParts,
-    requests: Arc<Requests>,
+    info: Mutex<TargetInfo>,
+    requests: Requests,
+    permits: Semaphore,
+    discovery: Discovery,
+    watches: Watches,
+    /// Warnings of the server that were told already.
+    warned: Mutex<BTreeSet<String>>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("info", &*self.0.info.lock()).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
     /// A connection of these parts; nothing is sent yet.
     pub fn new(parts: ClusterParts) -> Self {
-        Self { parts, requests: Arc::default() }
+        Self(Arc::new(Inner {
+            info: Mutex::new(parts.info.clone()),
+            permits: Semaphore::new(parts.in_flight.max(1)),
+            requests: Requests::default(),
+            discovery: Discovery::default(),
+            watches: Watches::default(),
+            warned: Mutex::default(),
+            parts,
+        }))
+    }
+
+    /// Asks the server for its version: the first request of a run, tried once, so that an unreachable server is
+    /// told at once.
+    ///
+    /// # Errors
+    /// `Unreachable`, or a refusal of the credentials (401, 403).
+    pub async fn reach(&self) -> Result<TargetInfo, Error> {
+        let request = Request::get("/version", "ask for the server's version").once();
+        let version = self.send(&request).await?.value;
+        let mut info = self.0.info.lock();
+        version["gitVersion"].as_str().unwrap_or_default().clone_into(&mut info.version);
+        Ok(info.clone())
     }
 
     /// Who and where the target is.
     pub fn info(&self) -> TargetInfo {
-        self.parts.info.clone()
+        self.0.info.lock().clone()
     }
 
     /// The namespace of objects that name none.
     pub fn namespace(&self) -> &str {
-        &self.parts.namespace
+        &self.0.parts.namespace
+    }
+
+    /// The client itself; requests sent on it directly are neither counted nor repeated.
+    pub fn client(&self) -> &kube::Client {
+        &self.0.parts.client
+    }
+
+    /// The clock of the target.
+    pub fn clock(&self) -> &SharedClock {
+        &self.0.parts.clock
+    }
+
+    /// Opens connections to addresses of the target's world.
+    pub fn dialer(&self) -> &SharedDialer {
+        &self.0.parts.dialer
+    }
+
+    /// Hears what happens.
+    pub fn progress(&self) -> &Arc<dyn Progress> {
+        &self.0.parts.progress
+    }
+
+    /// Keeps secrets out of the output.
+    pub fn redactor(&self) -> &Arc<Redactor> {
+        &self.0.parts.redactor
+    }
+
+    /// The limit of one request.
+    pub fn request_timeout(&self) -> Duration {
+        self.0.parts.request_timeout
+    }
+
+    /// Requests under way at once.
+    pub fn in_flight(&self) -> usize {
+        self.0.parts.in_flight.max(1)
     }
 
     /// Reads and writes so far.
     pub fn requests(&self) -> (u64, u64) {
-        self.requests.total()
+        self.0.requests.total()
+    }
+
+    pub(super) fn counter(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    pub(super) fn permits(&self) -> &Semaphore {
+        &self.0.permits
+    }
+
+    pub(super) fn discovery(&self) -> &Discovery {
+        &self.0.discovery
+    }
+
+    pub(super) fn watches(&self) -> &Watches {
+        &self.0.watches
+    }
+
+    /// Tells a warning of the server, each text once in a run.
+    pub(super) fn warn(&self, text: &str) {
+        if self.0.warned.lock().insert(text.to_owned()) {
+            self.progress().warn(text);
+        }
     }
 }

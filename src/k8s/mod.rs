@@ -1,6 +1,37 @@
 //! Talking to a cluster: objects, waits, logs and streams through a `kube::Client`.
 //!
-//! It does not know whether the cluster is real or a sandbox. Reading order: `cluster` (the connection and its limits),
-//! then one file per verb.
+//! It does not know whether the cluster is real or a sandbox. Everything is an async function on a [`cluster::Cluster`],
+//! which is cheap to clone and counts, bounds and repeats requests; objects are `serde_json::Value`s.
+//!
+//! - [`cluster`]: the connection. `cluster.resolve("deploy")` and `cluster.resource_of("apps/v1", "Deployment")` name kinds
+//! - [`manifest`]: YAML text or values into objects
+//! - [`apply`]: server-side apply of many objects, by any field manager; `Applied { reference, change, object }`
+//! - [`read`]: `get`, `require` (an error if absent), `list`, `exists`
+//! - [`write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
+//! - [`delete`]: one object or those of a manifest, until they are gone
+//! - [`wait`]: `wait(cluster, Vec<Wanted>, &WaitOptions)` for conditions, paths, rollouts, kstatus readiness, deletion
+//! - [`logs`], [`pods`], [`jsonpath`]
+//! - [`error`]: `Error` keeps the server's `Status` and becomes a `Diagnostic` with hints
+//!
+//! Inside: `request` (one request), `discovery` and `resource` (kinds), `ownership` (is it applied already), `watch` (shared
+//! list and watch), `readiness` (judgements on one object), `explain` (pods, events and logs behind it), `secrets`.
 
+pub mod apply;
 pub mod cluster;
+pub mod delete;
+mod discovery;
+pub mod error;
+mod explain;
+pub mod jsonpath;
+pub mod logs;
+pub mod manifest;
+mod ownership;
+pub mod pods;
+pub mod read;
+mod readiness;
+mod request;
+pub mod resource;
+pub mod secrets;
+pub mod wait;
+mod watch;
+pub mod write;

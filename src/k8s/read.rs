@@ -1,0 +1,207 @@
+//! Reading objects: get, list, exists.
+
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::error::Error;
+use super::manifest::check_name;
+use super::request::Request;
+use super::resource::Resource;
+use super::secrets;
+
+/// Objects per page of a list.
+const PAGE: &str = "500";
+
+/// Where to look for objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The namespace of the connection.
+    #[default]
+    Default,
+    Namespace(String),
+    AllNamespaces,
+}
+
+/// Which objects to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    pub scope: Scope,
+    /// `app=web,tier!=cache`
+    pub labels: String,
+    /// `status.phase=Running`
+    pub fields: String,
+}
+
+/// A list with the resource version at which a watch goes on.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub(super) items: Vec<Value>,
+    pub(super) resource_version: String,
+}
+
+/// One object, `None` if it does not exist. `namespace` counts for namespaced kinds only; `None` is the connection's.
+///
+/// # Errors
+/// `UnknownKind`, or those of a request; that the object is not there is none.
+pub async fn get(
+    cluster: &Cluster,
+    kind: &str,
+    name: &str,
+    namespace: Option<&str>,
+) -> Result<Option<Value>, Error> {
+    let resource = cluster.resolve(kind).await?;
+    get_object(cluster, &resource, namespace, name).await
+}
+
+/// As [`get`], of a kind that is already known.
+///
+/// # Errors
+/// Those of a request.
+pub async fn get_object(
+    cluster: &Cluster,
+    resource: &Resource,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<Value>, Error> {
+    check_name(name)?;
+    let namespace = namespace.unwrap_or(cluster.namespace());
+    let action = format!("get `{}`", resource.object(Some(namespace), name));
+    let request = Request::get(&resource.path_of(Some(namespace), name), action);
+    match cluster.send(&request).await {
+        Ok(answer) => {
+            secrets::learn(cluster.redactor(), &answer.value);
+            Ok(Some(answer.value))
+        }
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`get`], but an object that does not exist is an error with the nearest name that does.
+///
+/// # Errors
+/// `NotFound`, and those of [`get`].
+pub async fn require(
+    cluster: &Cluster,
+    kind: &str,
+    name: &str,
+    namespace: Option<&str>,
+) -> Result<Value, Error> {
+    let resource = cluster.resolve(kind).await?;
+    if let Some(object) = get_object(cluster, &resource, namespace, name).await? {
+        return Ok(object);
+    }
+    let scope =
+        namespace.map_or(Scope::Default, |namespace| Scope::Namespace(namespace.to_owned()));
+    let options = ListOptions { scope, ..ListOptions::default() };
+    // The name may be a slip; when the others may not be listed there is just no suggestion.
+    let others = list_objects(cluster, &resource, &options).await.unwrap_or_default();
+    let names = others.iter().filter_map(|object| object["metadata"]["name"].as_str());
+    let near = crate::base::suggest::near(name, names).map(str::to_owned);
+    let namespace = namespace.unwrap_or(cluster.namespace());
+    Err(Error::NotFound { object: resource.object(Some(namespace), name).to_string(), near })
+}
+
+/// Whether an object exists.
+///
+/// # Errors
+/// As [`get`].
+pub async fn exists(
+    cluster: &Cluster,
+    kind: &str,
+    name: &str,
+    namespace: Option<&str>,
+) -> Result<bool, Error> {
+    Ok(get(cluster, kind, name, namespace).await?.is_some())
+}
+
+/// Objects of a kind, in pages of 500.
+///
+/// # Errors
+/// `UnknownKind`, or those of a request (a malformed selector is one).
+pub async fn list(
+    cluster: &Cluster,
+    kind: &str,
+    options: &ListOptions,
+) -> Result<Vec<Value>, Error> {
+    let resource = cluster.resolve(kind).await?;
+    list_objects(cluster, &resource, options).await
+}
+
+/// As [`list`], of a kind that is already known.
+///
+/// # Errors
+/// Those of a request.
+pub async fn list_objects(
+    cluster: &Cluster,
+    resource: &Resource,
+    options: &ListOptions,
+) -> Result<Vec<Value>, Error> {
+    let namespace = match &options.scope {
+        Scope::Default => Some(cluster.namespace()),
+        Scope::Namespace(namespace) => Some(namespace.as_str()),
+        Scope::AllNamespaces => None,
+    };
+    let listed = list_page_by_page(cluster, resource, namespace, &options.labels, &options.fields);
+    Ok(listed.await?.items)
+}
+
+/// Lists all pages. A continue token that has expired (410) starts over.
+pub(super) async fn list_page_by_page(
+    cluster: &Cluster,
+    resource: &Resource,
+    namespace: Option<&str>,
+    labels: &str,
+    fields: &str,
+) -> Result<Listed, Error> {
+    let place = match namespace.filter(|_| resource.namespaced) {
+        Some(namespace) => format!(" in namespace `{namespace}`"),
+        None => String::new(),
+    };
+    let action = format!("list {}{place}", resource.qualified());
+    let mut listed = Listed::default();
+    let mut token = String::new();
+    let mut restarts = 0;
+    loop {
+        let request = Request::get(&resource.path(namespace), action.as_str())
+            .query("labelSelector", labels)
+            .query("fieldSelector", fields)
+            .query("limit", PAGE)
+            .query("continue", &token);
+        let mut page = match cluster.send(&request).await {
+            Ok(answer) => answer.value,
+            Err(error)
+                if error.status().is_some_and(|status| status.code == 410) && restarts < 3 =>
+            {
+                restarts += 1;
+                token.clear();
+                listed = Listed::default();
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        if let Value::Array(items) = page["items"].take() {
+            // The items of a list carry neither `apiVersion` nor `kind`.
+            let api_version = Value::String(resource.api_version());
+            for mut item in items {
+                if let Some(fields) = item.as_object_mut() {
+                    fields.entry("apiVersion").or_insert_with(|| api_version.clone());
+                    fields.entry("kind").or_insert_with(|| Value::String(resource.kind.clone()));
+                }
+                secrets::learn(cluster.redactor(), &item);
+                listed.items.push(item);
+            }
+        }
+        let metadata = &page["metadata"];
+        if listed.resource_version.is_empty() {
+            metadata["resourceVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut listed.resource_version);
+        }
+        metadata["continue"].as_str().unwrap_or_default().clone_into(&mut token);
+        if token.is_empty() {
+            return Ok(listed);
+        }
+    }
+}
