@@ -9,7 +9,7 @@ use super::cancel::{Cancel, Cause};
 use super::error;
 use super::files::Files;
 use super::run::Run;
-use super::scripts::Scripts;
+use super::scripts::{Script, Scripts};
 use super::target::{self, Target};
 use crate::base::clock::{SharedClock, SystemClock};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
@@ -96,6 +96,14 @@ impl Host {
             let _ = self.deadline.set(opened.clock.monotonic() + limit);
         }
         Ok(self.target.get_or_init(|| opened))
+    }
+
+    /// A script named on the command line.
+    ///
+    /// # Errors
+    /// `NotFound` with the near name.
+    pub fn find_script(&self, name: &str) -> Result<Script, Diagnostic> {
+        self.scripts.find(name, &self.settings.environment.folder)
     }
 
     /// The target if it was opened already.

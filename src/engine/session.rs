@@ -8,10 +8,11 @@ use rhai::{AST, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope};
 use super::host::Host;
 use super::outline::{self, Outline};
 use super::scripts::{Importing, Resolver, Script, find_closures};
-use super::{error, params, register, text};
+use super::{check, error, params, register, text};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::secret::{MASK, Secret};
 use crate::base::suggest;
+use crate::report::event::TargetLine;
 
 /// Operations that one script may do; a run of the guide needs far below a million.
 const MAX_OPERATIONS: u64 = 200_000_000;
@@ -50,6 +51,8 @@ impl Session {
         engine.register_fn("to_string", |_: &mut Secret| MASK);
         engine.register_fn("to_debug", |_: &mut Secret| MASK);
         register::register(&mut engine, &host);
+        // The REPL, whose variables live in a scope, switches this off.
+        engine.set_strict_variables(true);
         Self { engine, host }
     }
 
@@ -67,8 +70,16 @@ impl Session {
                 let ast = self.compile(&script)?;
                 scripts.push((script, ast));
             }
+            self.refuse_mistakes(&scripts)?;
             self.check_parameters(&scripts)?;
-            self.host.target()?;
+            let info = &self.host.target()?.info;
+            self.host.reporter.target(&TargetLine {
+                context: info.context.clone(),
+                server: info.server.clone(),
+                version: info.version.clone(),
+                user: info.user.clone(),
+                rehearsal: info.rehearsal,
+            });
             let mut value = Dynamic::UNIT;
             for (script, ast) in &scripts {
                 value = self.run_ast(script, ast)?;
@@ -154,6 +165,15 @@ impl Session {
             }
         }
         whole
+    }
+
+    /// Refuses what the static check finds, so that a slip at the end of a script does not leave half of its work behind.
+    fn refuse_mistakes(&self, scripts: &[(Script, Arc<AST>)]) -> Result<(), Diagnostic> {
+        let scripts: Vec<Script> = scripts.iter().map(|(script, _)| script.clone()).collect();
+        let first = check::check(self, &scripts)
+            .into_iter()
+            .find(|finding| finding.severity == check::Severity::Error);
+        first.map_or(Ok(()), |finding| Err(finding.diagnostic))
     }
 
     /// Refuses a `--set` that no script of the run declares, before anything runs.

@@ -32,6 +32,13 @@ pub struct Target {
     pub sandbox: Option<super::rehearsal::Sandbox>,
 }
 
+impl Target {
+    /// What the run met and the sandbox does not model.
+    pub fn not_modelled(&self) -> Vec<String> {
+        self.sandbox.as_ref().map(super::rehearsal::Sandbox::not_modelled).unwrap_or_default()
+    }
+}
+
 /// Where the target was found, before anything is opened.
 enum Choice {
     Sandbox,

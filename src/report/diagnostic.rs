@@ -16,7 +16,25 @@ pub fn draw(
     text_of: &dyn Fn(&str) -> Option<Arc<str>>,
     style: &Style,
 ) -> String {
-    let mut lines = vec![format!("{} {}", style.red("error:"), style.bold(&diagnostic.message))];
+    draw_as(&style.red("error:"), diagnostic, text_of, style)
+}
+
+/// As [`draw`], for what is no error.
+pub fn draw_warning(
+    diagnostic: &Diagnostic,
+    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    style: &Style,
+) -> String {
+    draw_as(&style.yellow("warning:"), diagnostic, text_of, style)
+}
+
+fn draw_as(
+    label: &str,
+    diagnostic: &Diagnostic,
+    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    style: &Style,
+) -> String {
+    let mut lines = vec![format!("{label} {}", style.bold(&diagnostic.message))];
     if let Some(at) = &diagnostic.at {
         place(&mut lines, at, text_of, style);
     }

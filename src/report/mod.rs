@@ -290,6 +290,16 @@ impl Reporter {
         self.line_err(&drawn);
     }
 
+    /// A finding that is no error, drawn as one.
+    pub fn warning(&self, found: &Diagnostic, text_of: &dyn Fn(&str) -> Option<Arc<str>>) {
+        self.line_err(&diagnostic::draw_warning(found, text_of, &self.style_err()));
+    }
+
+    /// Real time since the run began.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// The summary at the end of a run.
     pub fn summary(&self, end: &event::RunEnd) {
         self.live.end();
