@@ -244,7 +244,17 @@ async fn read_live(cluster: &Cluster, items: &[Item]) -> Result<BTreeMap<ObjectR
         groups.entry(key).or_default().push(item);
     }
     let mut reads = Vec::new();
+    let mut live = BTreeMap::new();
     for ((resource, namespace), members) in &groups {
+        if let Some(objects) = cluster.snapshot(resource).await? {
+            for item in members {
+                let place = item.reference.namespace.clone().unwrap_or_default();
+                if let Some(object) = objects.get(&(place, item.reference.name.clone())) {
+                    live.insert(item.reference.clone(), (**object).clone());
+                }
+            }
+            continue;
+        }
         // Secrets are not listed for the sake of a few: others' Secrets are nobody's business.
         let few = if resource.plural == "secrets" { 8 } else { 1 };
         if members.len() <= few {
@@ -253,7 +263,6 @@ async fn read_live(cluster: &Cluster, items: &[Item]) -> Result<BTreeMap<ObjectR
             reads.push(Read::List(resource, namespace.as_deref(), members));
         }
     }
-    let mut live = BTreeMap::new();
     let mut running =
         stream::iter(reads).map(|read| read.run(cluster)).buffer_unordered(cluster.in_flight());
     while let Some(objects) = running.next().await {

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::discovery::Discovery;
 use super::error::Error;
 use super::request::Request;
+use super::snapshot::Snapshots;
 use super::watch::Watches;
 use crate::base::clock::SharedClock;
 use crate::base::net::SharedDialer;
@@ -83,6 +84,7 @@ struct Inner {
     permits: Semaphore,
     discovery: Discovery,
     watches: Watches,
+    snapshots: Snapshots,
     /// Warnings of the server that were told already.
     warned: Mutex<BTreeSet<String>>,
 }
@@ -102,6 +104,7 @@ impl Cluster {
             requests: Requests::default(),
             discovery: Discovery::default(),
             watches: Watches::default(),
+            snapshots: Snapshots::default(),
             warned: Mutex::default(),
             parts,
         }))
@@ -184,6 +187,10 @@ impl Cluster {
 
     pub(super) fn watches(&self) -> &Watches {
         &self.0.watches
+    }
+
+    pub(super) fn snapshots(&self) -> &Snapshots {
+        &self.0.snapshots
     }
 
     /// Tells a warning of the server, each text once in a run.

@@ -14,7 +14,7 @@
 //! - [`error`]: `Error` keeps the server's `Status` and becomes a `Diagnostic` with hints
 //!
 //! Inside: `request` (one request), `discovery` and `resource` (kinds), `ownership` (is it applied already), `watch` (shared
-//! list and watch), `readiness` (judgements on one object), `explain` (pods, events and logs behind it), `secrets`.
+//! list and watch), `snapshot` (what a run without writes has read already), `readiness` (judgements on one object), `explain` (pods, events and logs behind it), `secrets`.
 
 pub mod apply;
 pub mod cluster;
@@ -32,6 +32,7 @@ mod readiness;
 mod request;
 pub mod resource;
 pub mod secrets;
+mod snapshot;
 pub mod wait;
 mod watch;
 pub mod write;

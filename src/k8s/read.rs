@@ -65,6 +65,11 @@ pub async fn get_object(
 ) -> Result<Option<Value>, Error> {
     check_name(name)?;
     let namespace = namespace.unwrap_or(cluster.namespace());
+    if let Some(objects) = cluster.snapshot_for_one(resource).await? {
+        let within = if resource.namespaced { namespace } else { "" };
+        let found = objects.get(&(within.to_owned(), name.to_owned()));
+        return Ok(found.map(|object| (**object).clone()));
+    }
     let action = format!("get `{}`", resource.object(Some(namespace), name));
     let request = Request::get(&resource.path_of(Some(namespace), name), action);
     match cluster.send(&request).await {
@@ -142,8 +147,71 @@ pub async fn list_objects(
         Scope::Namespace(namespace) => Some(namespace.as_str()),
         Scope::AllNamespaces => None,
     };
+    // A selector narrows what the server sends, so the narrow list is asked for unless the wide one is at hand.
+    let wide = options.fields.is_empty() && equalities(&options.labels).is_some();
+    let objects = match cluster.recall(resource) {
+        Some(objects) if wide => Some(objects),
+        None if wide && options.labels.is_empty() => cluster.snapshot(resource).await?,
+        _ => None,
+    };
+    if let Some(objects) = objects {
+        let labels = equalities(&options.labels).unwrap_or_default();
+        let within = namespace.filter(|_| resource.namespaced);
+        let chosen = objects
+            .iter()
+            .filter(|((place, _), _)| within.is_none_or(|namespace| place == namespace))
+            .filter(|(_, object)| {
+                labels.iter().all(|(name, value)| object["metadata"]["labels"][*name] == **value)
+            });
+        return Ok(chosen.map(|(_, object)| (**object).clone()).collect());
+    }
     let listed = list_page_by_page(cluster, resource, namespace, &options.labels, &options.fields);
     Ok(listed.await?.items)
+}
+
+/// A label selector that only asks for equal values, as pairs; `None` for any other.
+fn equalities(selector: &str) -> Option<Vec<(&str, &str)>> {
+    if selector.is_empty() {
+        return Some(Vec::new());
+    }
+    selector
+        .split(',')
+        .map(|part| {
+            let (name, value) = part.split_once('=')?;
+            let value = value.strip_prefix('=').unwrap_or(value).trim();
+            let name = name.trim();
+            let plain = !name.contains(['!', ' ', '(']) && !value.is_empty();
+            plain.then_some((name, value))
+        })
+        .collect()
+}
+
+/// All objects of a kind in all namespaces if one page holds them.
+pub(super) async fn first_page(
+    cluster: &Cluster,
+    resource: &Resource,
+) -> Result<Option<Vec<Value>>, Error> {
+    let action = format!("list {}", resource.qualified());
+    let request = Request::get(&resource.path(None), action.as_str()).query("limit", PAGE);
+    let mut page = cluster.send(&request).await?.value;
+    if !page["metadata"]["continue"].as_str().unwrap_or_default().is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(items_of(cluster, resource, &mut page)))
+}
+
+/// The items of a page, each with the `apiVersion` and `kind` that lists leave out.
+fn items_of(cluster: &Cluster, resource: &Resource, page: &mut Value) -> Vec<Value> {
+    let Value::Array(mut items) = page["items"].take() else { return Vec::new() };
+    let api_version = Value::String(resource.api_version());
+    for item in &mut items {
+        if let Some(fields) = item.as_object_mut() {
+            fields.entry("apiVersion").or_insert_with(|| api_version.clone());
+            fields.entry("kind").or_insert_with(|| Value::String(resource.kind.clone()));
+        }
+        secrets::learn(cluster.redactor(), item);
+    }
+    items
 }
 
 /// Lists all pages. A continue token that has expired (410) starts over.
@@ -180,18 +248,7 @@ pub(super) async fn list_page_by_page(
             }
             Err(error) => return Err(error),
         };
-        if let Value::Array(items) = page["items"].take() {
-            // The items of a list carry neither `apiVersion` nor `kind`.
-            let api_version = Value::String(resource.api_version());
-            for mut item in items {
-                if let Some(fields) = item.as_object_mut() {
-                    fields.entry("apiVersion").or_insert_with(|| api_version.clone());
-                    fields.entry("kind").or_insert_with(|| Value::String(resource.kind.clone()));
-                }
-                secrets::learn(cluster.redactor(), &item);
-                listed.items.push(item);
-            }
-        }
+        listed.items.extend(items_of(cluster, resource, &mut page));
         let metadata = &page["metadata"];
         if listed.resource_version.is_empty() {
             metadata["resourceVersion"]

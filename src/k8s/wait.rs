@@ -210,6 +210,18 @@ async fn wait_for_group(
     let mut met = Vec::new();
     let mut open = Vec::new();
     let mut listed = None;
+    // A run that writes nothing has mostly seen already that all is as wanted.
+    if let Some(objects) = cluster.snapshot_for_one(&resource).await? {
+        let place = namespace.filter(|_| resource.namespaced).unwrap_or_default();
+        let seen = |wanted: &Wanted| objects.get(&(place.to_owned(), wanted.name.clone()));
+        if group.iter().all(|(_, wanted)| {
+            wanted.goal.judge(seen(wanted).map(|object| &**object)) == Verdict::Met
+        }) {
+            let object = |wanted: &Wanted| seen(wanted).map(|object| (**object).clone());
+            let met = |(at, wanted): &(usize, Wanted)| (*at, object(wanted).unwrap_or_default());
+            return Ok(group.iter().map(met).collect());
+        }
+    }
     let mut watch = cluster.open_watch(&resource, namespace, &fields);
     if watch.is_none() {
         listed = Some(list_page_by_page(cluster, &resource, namespace, "", &fields).await?);

@@ -1,0 +1,115 @@
+//! What a run that writes nothing has read already: a second run of a script needs one list per kind, not one request per object.
+//!
+//! A kind's objects are read once, cluster-wide, and serve every later read and every wait that is met already, as long as this
+//! connection has written nothing and for at most two seconds of the target's time. With the first write all of it is forgotten for good: from
+//! then on every read goes to the server. Secrets are never read this way, nor kinds of more than one page.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::error::Error;
+use super::read::first_page;
+use super::resource::Resource;
+
+/// How long a snapshot may be used.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Objects of one kind by namespace (empty for cluster-scoped kinds) and name.
+pub(super) type Objects = BTreeMap<(String, String), Arc<Value>>;
+
+/// The snapshots of a connection.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    taken: BTreeMap<Resource, Taken>,
+    /// Kinds that one page does not hold, or that may not be listed everywhere.
+    unfit: BTreeSet<Resource>,
+    /// Kinds of which a single object was read before.
+    asked: BTreeSet<Resource>,
+}
+
+struct Taken {
+    at: Duration,
+    objects: Arc<Objects>,
+}
+
+impl Cluster {
+    /// The objects of a kind if they were read a moment ago and nothing was written since.
+    pub(super) fn recall(&self, resource: &Resource) -> Option<Arc<Objects>> {
+        if !self.is_quiet() {
+            return None;
+        }
+        let now = self.clock().monotonic();
+        let state = self.snapshots().state.lock();
+        let taken = state.taken.get(resource)?;
+        (now.saturating_sub(taken.at) <= FRESH).then(|| taken.objects.clone())
+    }
+
+    /// The objects of a kind, read now if need be; `None` where single reads serve better.
+    pub(super) async fn snapshot(
+        &self,
+        resource: &Resource,
+    ) -> Result<Option<Arc<Objects>>, Error> {
+        if let Some(objects) = self.recall(resource) {
+            return Ok(Some(objects));
+        }
+        let fit =
+            resource.plural != "secrets" && !self.snapshots().state.lock().unfit.contains(resource);
+        if !self.is_quiet() || !fit {
+            return Ok(None);
+        }
+        let page = match first_page(self, resource).await {
+            Ok(page) => page,
+            Err(error) if error.is_forbidden() || error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        let Some(items) = page else {
+            self.snapshots().state.lock().unfit.insert(resource.clone());
+            return Ok(None);
+        };
+        let objects: Objects =
+            items.into_iter().map(|item| (key_of(&item), Arc::new(item))).collect();
+        let objects = Arc::new(objects);
+        let taken = Taken { at: self.clock().monotonic(), objects: objects.clone() };
+        self.snapshots().state.lock().taken.insert(resource.clone(), taken);
+        Ok(Some(objects))
+    }
+
+    /// As [`snapshot`](Self::snapshot), for the read of a single object: only the second read of a kind makes the list worth it.
+    pub(super) async fn snapshot_for_one(
+        &self,
+        resource: &Resource,
+    ) -> Result<Option<Arc<Objects>>, Error> {
+        if let Some(objects) = self.recall(resource) {
+            return Ok(Some(objects));
+        }
+        let first = self.snapshots().state.lock().asked.insert(resource.clone());
+        if first { Ok(None) } else { self.snapshot(resource).await }
+    }
+
+    /// Forgets what was read, because the caller waits for the world to change.
+    pub fn forget(&self) {
+        let mut state = self.snapshots().state.lock();
+        state.taken.clear();
+        state.asked.clear();
+    }
+
+    /// Whether this connection has written nothing.
+    fn is_quiet(&self) -> bool {
+        self.counter().total().1 == 0
+    }
+}
+
+fn key_of(object: &Value) -> (String, String) {
+    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
+    (text("namespace"), text("name"))
+}
