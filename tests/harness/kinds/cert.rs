@@ -12,7 +12,6 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use libtest_mimic::{Failed, Trial};
-use meshscript::base::duration;
 use meshscript::base::secret::Secret;
 use meshscript::cert::issue::{self, AuthorityOptions, LeafOptions, Serial};
 use meshscript::cert::key::PrivateKey;
@@ -67,7 +66,6 @@ enum Step {
         names: Option<Vec<String>>,
         key: Option<String>,
         issuer: Option<String>,
-        window: Option<String>,
         at: Option<Timestamp>,
     },
     Rotate {
@@ -159,12 +157,11 @@ fn take(step: &Step, at: Timestamp, made: &mut Made) -> Result<String, CertError
             verify(&get(chain).chain, &roots, host.as_deref(), when.unwrap_or(at))?;
             format!("{chain} is accepted for {}\n", host.as_deref().unwrap_or("any host"))
         }
-        Step::Renewal { of, names, key, issuer, window, at: when } => {
+        Step::Renewal { of, names, key, issuer, at: when } => {
             let wanted = Wanted {
                 names: names.iter().flatten().map(|name| name.parse()).collect::<Result<_, _>>()?,
                 key: key.as_deref().map(str::parse).transpose()?,
                 issuer: issuer.as_deref().map(get),
-                window: window.as_deref().and_then(|text| duration::parse(text).ok()),
             };
             let (reason, renew_at) = needs_renewal(get(of), &wanted, when.unwrap_or(at))?;
             match reason {

@@ -1,0 +1,138 @@
+//! Every code block of README.md is run: commands on the built program in a copy of the workspace, scripts on a fresh sandbox.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A fenced block: its language and text, and the line at which it begins.
+struct Block {
+    line: usize,
+    language: String,
+    text: String,
+}
+
+fn blocks(text: &str) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let mut open = false;
+    for (number, line) in text.lines().enumerate() {
+        if let Some(language) = line.strip_prefix("```") {
+            open = !open;
+            if open {
+                let language = language.trim().to_owned();
+                found.push(Block { line: number + 1, language, text: String::new() });
+            }
+        } else if open && let Some(block) = found.last_mut() {
+            block.text.push_str(line);
+            block.text.push('\n');
+        }
+    }
+    assert!(!open, "README.md ends inside of a code block");
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Splits a command line at spaces outside of quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '\'' || c == '"' => quote = Some(c),
+            None if c == ' ' => words.push(String::new()),
+            _ => words.last_mut().expect("never empty").push(c),
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty()).collect()
+}
+
+/// Runs meshscript in `folder` without any kubeconfig.
+fn meshscript(folder: &Path, arguments: &[String]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("KUBECONFIG")
+        .env("HOME", folder)
+        .env("CI", "true")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the built program runs");
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), text)
+}
+
+/// A workspace with the project's scripts, as a reader has it after a clone.
+fn workspace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for part in ["scripts", "stdlib", "examples"] {
+        let to = folder.path().join(part);
+        fs::create_dir(&to).expect("a new folder");
+        for entry in fs::read_dir(root().join(part)).expect("a folder of the project").flatten() {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+            }
+        }
+    }
+    folder
+}
+
+#[test]
+fn every_code_block_runs() {
+    let text = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let folder = workspace();
+    let mut ran = 0;
+    for block in blocks(&text) {
+        let at = format!("README.md:{}", block.line);
+        match block.language.as_str() {
+            "console" => ran += run_commands(folder.path(), &block, &at),
+            "rhai" => {
+                let file = folder.path().join("block.rhai");
+                fs::write(&file, &block.text).expect("a script");
+                let arguments = ["run", "block.rhai", "--sandbox"].map(str::to_owned);
+                let (ok, output) = meshscript(folder.path(), &arguments);
+                assert!(ok, "{at}:\n{output}");
+                ran += 1;
+            }
+            other => panic!("{at}: a block in `{other}` is not run: write console or rhai"),
+        }
+    }
+    assert!(ran >= 5, "only {ran} commands were found in README.md");
+}
+
+fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {
+    let mut ran = 0;
+    for line in block.text.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        let mut words = words(line.split(" #").next().unwrap_or_default());
+        let arguments = match words.first().map(String::as_str) {
+            Some("meshscript") => words.split_off(1),
+            Some("cargo") if words[1] == "run" => {
+                let after =
+                    words.iter().position(|word| word == "--").expect("`--` before the arguments");
+                words.split_off(after + 1)
+            }
+            // The gate runs this very command: it is not run inside of itself.
+            Some("cargo") if words[1] == "test" => {
+                let gate = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+                assert!(gate.contains("cargo test"), "{at}: .ci/run does not run `{line}`");
+                ran += 1;
+                continue;
+            }
+            _ => panic!("{at}: `{line}` is no command of meshscript or cargo"),
+        };
+        // A reader's own cluster is not there in a test: those lines must at least be understood.
+        if arguments.iter().any(|word| word == "--context") {
+            let (_, output) = meshscript(folder, &arguments);
+            assert!(!output.contains("unexpected argument"), "{at}: `{line}`:\n{output}");
+        } else {
+            let (ok, output) = meshscript(folder, &arguments);
+            assert!(ok, "{at}: `{line}`:\n{output}");
+        }
+        ran += 1;
+    }
+    assert!(ran > 0, "{at}: a console block without a `$ ` line");
+    ran
+}
