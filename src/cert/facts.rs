@@ -253,7 +253,8 @@ fn extended_key_usages(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
     ];
     known
         .into_iter()
-        .filter_map(|(set, name)| set.then(|| name.to_owned()))
+        .filter(|(set, _)| *set)
+        .map(|(_, name)| name.to_owned())
         .chain(usage.other.iter().map(|oid| oid.to_id_string()))
         .collect()
 }
