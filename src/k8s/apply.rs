@@ -403,7 +403,7 @@ async fn send_until_ready(
             cluster.progress().waiting(&waiting);
             told = reason;
         }
-        cluster.clock().sleep(pause).await;
+        cluster.clock().pause(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     };
     if !told.is_empty() {

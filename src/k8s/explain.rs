@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::events;
 use super::logs;
 use super::read::list_page_by_page;
 use super::readiness::condition;
@@ -290,7 +291,7 @@ impl Explainer {
             .all()
             .into_iter()
             .filter(|event| event["type"] == "Warning" && is_about(&event["involvedObject"]))
-            .max_by_key(|event| time_of(event));
+            .max_by_key(|event| events::time(event));
         newest
             .map(|event| format!("{}: {}", text(&event, "reason"), text(&event, "message")))
             .unwrap_or_default()
@@ -358,16 +359,6 @@ impl Explainer {
         self.newest = Some((generation, hash.clone()));
         hash
     }
-}
-
-/// When an event happened last; texts in RFC 3339 sort by time.
-fn time_of(event: &Value) -> String {
-    let series = &event["series"]["lastObservedTime"];
-    [series, &event["lastTimestamp"], &event["eventTime"], &event["metadata"]["creationTimestamp"]]
-        .into_iter()
-        .find_map(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
 }
 
 /// How to find the pods of an object; `None` for kinds whose conditions say all there is to say.

@@ -10,23 +10,28 @@
 //! - [`write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
 //! - [`delete`]: one object or those of a manifest, until they are gone
 //! - [`wait`]: `wait(cluster, Vec<Wanted>, &WaitOptions)` for conditions, paths, rollouts, kstatus readiness, deletion
-//! - [`logs`], [`pods`], [`jsonpath`]
+//! - [`logs`], [`exec`], [`port_forward`] (a `Dialer`), [`events`], [`access`], [`diff`], [`pods`], [`jsonpath`]
 //! - [`error`]: `Error` keeps the server's `Status` and becomes a `Diagnostic` with hints
 //!
 //! Inside: `request` (one request), `discovery` and `resource` (kinds), `ownership` (is it applied already), `watch` (shared
 //! list and watch), `snapshot` (what a run without writes has read already), `readiness` (judgements on one object), `explain` (pods, events and logs behind it), `secrets`.
 
+pub mod access;
 pub mod apply;
 pub mod cluster;
 pub mod delete;
+pub mod diff;
 mod discovery;
 pub mod error;
+pub mod events;
+pub mod exec;
 mod explain;
 pub mod jsonpath;
 pub mod logs;
 pub mod manifest;
 mod ownership;
 pub mod pods;
+pub mod port_forward;
 pub mod read;
 mod readiness;
 mod request;

@@ -202,7 +202,7 @@ impl Cluster {
             match pause(&failed, request, attempt) {
                 Some(pause) => {
                     tracing::debug!(attempt, ?pause, "will {} again", request.action);
-                    self.clock().sleep(pause).await;
+                    self.clock().pause(pause).await;
                     attempt += 1;
                 }
                 None => return Err(self.give_up(failed, request)),

@@ -223,7 +223,7 @@ async fn follow(cluster: Cluster, key: Key, state: Arc<State>, mut version: Stri
             // An empty version makes the server answer with the state of now, and then 410 is not possible.
             version.clear();
         }
-        cluster.clock().sleep(pause).await;
+        cluster.clock().pause(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
