@@ -30,9 +30,7 @@ pub async fn can_i(cluster: &Cluster, access: &Access) -> Result<bool, Error> {
         let (kind, subresource) = access.kind.split_once('/').unwrap_or((&access.kind, ""));
         let (group, plural, namespaced) = match cluster.resolve(kind).await {
             _ if kind == "*" => ("*".to_owned(), "*".to_owned(), true),
-            Ok(resource) => {
-                (resource.group.clone(), resource.plural.clone(), resource.namespaced)
-            }
+            Ok(resource) => (resource.group.clone(), resource.plural.clone(), resource.namespaced),
             Err(Error::UnknownKind { .. }) => {
                 let (plural, group) = kind.split_once('.').unwrap_or((kind, ""));
                 (group.to_owned(), plural.to_owned(), true)

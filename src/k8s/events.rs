@@ -33,8 +33,11 @@ pub async fn events(cluster: &Cluster, options: &EventOptions) -> Result<Vec<Val
     if options.warnings {
         fields.push("type=Warning".to_owned());
     }
-    let selected =
-        ListOptions { scope: options.scope.clone(), labels: String::new(), fields: fields.join(",") };
+    let selected = ListOptions {
+        scope: options.scope.clone(),
+        labels: String::new(),
+        fields: fields.join(","),
+    };
     let mut events: Vec<Value> =
         list(cluster, "v1/Event", &selected).await?.iter().map(summary).collect();
     events.sort_by(|a, b| a["time"].as_str().cmp(&b["time"].as_str()));

@@ -62,7 +62,12 @@ pub async fn forward(
         port
     };
     let text = |name: &str| pod["metadata"][name].as_str().unwrap_or_default().to_owned();
-    Ok(PortForward { cluster: cluster.clone(), namespace: text("namespace"), pod: text("name"), port })
+    Ok(PortForward {
+        cluster: cluster.clone(),
+        namespace: text("namespace"),
+        pod: text("name"),
+        port,
+    })
 }
 
 /// A forward to a pod that is already known.
@@ -145,7 +150,9 @@ impl PortForward {
                     match forward.connect().await {
                         Ok(mut connection) => {
                             // Either side may close at any time; the other one then sees it.
-                            let _ = tokio::io::copy_bidirectional(&mut client, &mut connection.stream).await;
+                            let _ =
+                                tokio::io::copy_bidirectional(&mut client, &mut connection.stream)
+                                    .await;
                         }
                         Err(error) => tracing::debug!(%error, "{forward:?}"),
                     }
