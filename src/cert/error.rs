@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use crate::base::diagnostic::{Diagnostic, ErrorKind};
+
 /// Why a certificate could not be made, read or accepted.
 #[derive(Debug, Error)]
 pub enum CertError {
@@ -99,6 +101,101 @@ pub enum Untrusted {
     BadHost { host: String },
     #[error("certificate `{subject}` is not accepted: {reason}")]
     Other { subject: String, reason: String },
+}
+
+impl CertError {
+    /// The kind that scripts match on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::UnknownKeyKind { .. }
+            | Self::BadName { .. }
+            | Self::NoNames
+            | Self::BadSubject { .. }
+            | Self::BadValidity { .. }
+            | Self::UnknownUsage { .. }
+            | Self::BadPathLength { .. } => ErrorKind::Argument,
+            Self::NoCertificate { .. }
+            | Self::BadPem { .. }
+            | Self::BadCertificate { .. }
+            | Self::BadKey { .. }
+            | Self::EncryptedKey
+            | Self::NotAnAuthority { .. }
+            | Self::MayNotSign { .. }
+            | Self::PathTooShort { .. }
+            | Self::OutlivesAuthority { .. }
+            | Self::NoSigningKey { .. }
+            | Self::KeyMismatch { .. }
+            | Self::BadRequest { .. }
+            | Self::NotTrusted(_)
+            | Self::BadSecret { .. }
+            | Self::HalfMissing { .. } => ErrorKind::Invalid,
+            Self::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::File { .. } | Self::Signing { .. } | Self::NoRandomness => ErrorKind::Failed,
+        }
+    }
+
+    /// What the reader can do.
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::UnknownKeyKind { near: Some(near), .. } => format!("did you mean `{near}`?"),
+            Self::BadPem { .. } | Self::NoCertificate { .. } => {
+                "give the text of a `.crt` or `.pem` file, not its path".to_owned()
+            }
+            Self::EncryptedKey => {
+                "decrypt it first, for instance with `openssl pkey -in FILE -out PLAIN`".to_owned()
+            }
+            Self::OutlivesAuthority { .. } => {
+                "ask for fewer `days`, or renew the authority with `cert::rotate`".to_owned()
+            }
+            Self::PathTooShort { .. } => {
+                "make the upper authority with `path_length: 1`".to_owned()
+            }
+            Self::KeyMismatch { .. } => {
+                "load the key that was made together with this certificate, or issue a new pair"
+                    .to_owned()
+            }
+            Self::HalfMissing { .. } => {
+                "put the missing file back, or remove both to have new ones made".to_owned()
+            }
+            Self::NotTrusted(reason) => return reason.hint(),
+            _ => return None,
+        })
+    }
+}
+
+impl From<CertError> for Diagnostic {
+    fn from(error: CertError) -> Self {
+        let diagnostic = Self::new(error.kind(), error.to_string());
+        match error.hint() {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        }
+    }
+}
+
+impl Untrusted {
+    /// What the reader can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Expired { .. } => {
+                "issue a new certificate: `meshscript run scripts/gateway.rhai` renews the gateway's".to_owned()
+            }
+            Self::NotYetValid { .. } => "compare the clocks of this machine and of the issuer".to_owned(),
+            Self::OtherHost { host, .. } => {
+                format!("ask for one of these names, or issue a certificate for `{host}`")
+            }
+            Self::UnknownAuthority { .. } | Self::OtherAuthorityOfThatName { .. } => {
+                "trust the authority that issued it: `ca.crt` of the certificate's Secret".to_owned()
+            }
+            Self::NotForServers { .. } => {
+                "issue it with `usages: \"server\"`".to_owned()
+            }
+            Self::AuthorityAsServer { .. } => "issue a leaf with `cert::issue`".to_owned(),
+            Self::BadSignature { .. } | Self::BadHost { .. } | Self::Other { .. } => return None,
+        })
+    }
 }
 
 /// A span as a person says it: `3 days`, `5 hours`.

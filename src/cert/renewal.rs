@@ -1,5 +1,7 @@
 //! Whether a certificate must be made anew.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::credential::Credential;
@@ -14,6 +16,8 @@ pub struct Wanted<'a> {
     pub names: Vec<Name>,
     pub key: Option<KeyKind>,
     pub issuer: Option<&'a Credential>,
+    /// How long before its end it is to be renewed; without one, when a third of its life is left.
+    pub window: Option<Duration>,
 }
 
 /// Why a certificate must be made anew.
@@ -21,8 +25,8 @@ pub struct Wanted<'a> {
 pub enum Reason {
     #[error("it expired at {not_after}")]
     Expired { not_after: Timestamp },
-    #[error("less than a third of its life is left: it ends at {not_after}")]
-    Ending { not_after: Timestamp },
+    #[error("{} of its life is left: it ends at {not_after}", if *window { "less than the wanted rest" } else { "less than a third" })]
+    Ending { not_after: Timestamp, window: bool },
     #[error("names differ: {}", differences(missing, extra))]
     Names { missing: Vec<String>, extra: Vec<String> },
     #[error("it has a {found} key, wanted is {wanted}")]
@@ -40,11 +44,13 @@ pub fn needs_renewal(
     let facts = credential.facts()?;
     let not_after = facts.not_after;
     let third = (not_after.as_second() - facts.not_before.as_second()) / 3;
-    let renew_at = Timestamp::from_second(not_after.as_second() - third).unwrap_or(not_after);
+    let rest = wanted.window.and_then(|window| i64::try_from(window.as_secs()).ok());
+    let renew_at = not_after.as_second().saturating_sub(rest.unwrap_or(third));
+    let renew_at = Timestamp::from_second(renew_at).unwrap_or(Timestamp::MIN);
     let reason = if now > not_after {
         Some(Reason::Expired { not_after })
     } else if now >= renew_at {
-        Some(Reason::Ending { not_after })
+        Some(Reason::Ending { not_after, window: rest.is_some() })
     } else if let Some(reason) = names(&facts.names, &wanted.names) {
         Some(reason)
     } else if let Some(kind) = wanted.key.filter(|kind| kind.name() != facts.key) {

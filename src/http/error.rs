@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::duration::human;
 use crate::cert::error::Untrusted;
 
@@ -141,5 +142,64 @@ impl HttpError {
             | Self::NotAsExpected { .. }
             | Self::NoSystemRoots { .. } => return None,
         })
+    }
+}
+
+impl HttpError {
+    /// The kind that scripts match on.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadUrl { .. } | Self::BadOption { .. } => ErrorKind::Argument,
+            Self::NotAsExpected { .. } | Self::Timeout { .. } => ErrorKind::Timeout,
+            Self::Untrusted { .. }
+            | Self::TooLong { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::BadRedirect { .. }
+            | Self::WrongVersion { .. }
+            | Self::NoSystemRoots { .. } => ErrorKind::Invalid,
+            Self::NameNotFound { .. }
+            | Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Reset { .. }
+            | Self::ClosedInHandshake { .. }
+            | Self::EmptyReply { .. }
+            | Self::Incomplete { .. }
+            | Self::Tls { .. }
+            | Self::NotTls { .. }
+            | Self::ClientCertificate { .. }
+            | Self::Protocol { .. } => ErrorKind::Unreachable,
+        }
+    }
+
+    /// What the reader can do.
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Untrusted { reason, .. } => return reason.hint(),
+            Self::NameNotFound { host, .. } => {
+                format!("give its address: `resolve: #{{ \"{host}\": \"ADDRESS\" }}`")
+            }
+            Self::Timeout { phase: Phase::Connect, .. } | Self::Unreachable { .. } => {
+                "the address may not be routable from here: ask through `k8s::port_forward` with `via`".to_owned()
+            }
+            Self::NotTls { .. } => "write `http://` or use the port of the TLS listener".to_owned(),
+            Self::ClosedInHandshake { .. } => {
+                "a gateway closes the handshake when no listener has the name asked for: see `sni`".to_owned()
+            }
+            Self::ClientCertificate { .. } => {
+                "give one with `certificate`, issued with `usages: \"client\"`".to_owned()
+            }
+            Self::NoSystemRoots { .. } => "give the authority to trust with `ca`".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl From<HttpError> for Diagnostic {
+    fn from(error: HttpError) -> Self {
+        let diagnostic = Self::new(error.kind(), error.to_string());
+        match error.hint() {
+            Some(hint) => diagnostic.hint(hint),
+            None => diagnostic,
+        }
     }
 }

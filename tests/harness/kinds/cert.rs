@@ -12,6 +12,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use libtest_mimic::{Failed, Trial};
+use meshscript::base::duration;
 use meshscript::base::secret::Secret;
 use meshscript::cert::issue::{self, AuthorityOptions, LeafOptions, Serial};
 use meshscript::cert::key::PrivateKey;
@@ -66,6 +67,7 @@ enum Step {
         names: Option<Vec<String>>,
         key: Option<String>,
         issuer: Option<String>,
+        window: Option<String>,
         at: Option<Timestamp>,
     },
     Rotate {
@@ -157,11 +159,12 @@ fn take(step: &Step, at: Timestamp, made: &mut Made) -> Result<String, CertError
             verify(&get(chain).chain, &roots, host.as_deref(), when.unwrap_or(at))?;
             format!("{chain} is accepted for {}\n", host.as_deref().unwrap_or("any host"))
         }
-        Step::Renewal { of, names, key, issuer, at: when } => {
+        Step::Renewal { of, names, key, issuer, window, at: when } => {
             let wanted = Wanted {
                 names: names.iter().flatten().map(|name| name.parse()).collect::<Result<_, _>>()?,
                 key: key.as_deref().map(str::parse).transpose()?,
                 issuer: issuer.as_deref().map(get),
+                window: window.as_deref().and_then(|text| duration::parse(text).ok()),
             };
             let (reason, renew_at) = needs_renewal(get(of), &wanted, when.unwrap_or(at))?;
             match reason {
