@@ -291,7 +291,14 @@ impl<'a> Target<'a> {
             .iter()
             .map(|(version, schema)| (*version, TypeRef::root(*schema)))
             .collect();
-        Updater { typ, api_version: self.api_version, others, reset: self.reset_fields }
+        Updater {
+            typ,
+            api_version: self.api_version,
+            others,
+            reset: self.reset_fields,
+            // The main endpoint of a custom kind knows the reset fields of its own version only.
+            reset_others: self.origin == Origin::BuiltIn || self.subresource == "status",
+        }
     }
 
     fn manager(&self, name: &str, operation: Operation) -> ManagerId {

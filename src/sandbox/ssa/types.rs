@@ -108,8 +108,8 @@ fn schema_atom(schema: &Schema, preserve: bool) -> Atom<'_> {
             None | Some("" | "byte") => scalar(Scalar::Text),
             Some(_) => scalar(Scalar::Any),
         },
-        SchemaType::IntOrString => scalar(Scalar::Any),
-        SchemaType::Any => Atom {
+        // OpenAPI gives `int-or-string` no type, so here it takes anything; validation refuses the rest.
+        SchemaType::IntOrString | SchemaType::Any => Atom {
             scalar: Some(Scalar::Any),
             list: Some(list_of(schema, preserve)),
             map: Some(map_of(schema, preserve)),

@@ -18,6 +18,8 @@ pub(super) struct Updater<'a> {
     /// The types of other versions that are served.
     pub(super) others: BTreeMap<&'a str, TypeRef<'a>>,
     pub(super) reset: &'a ResetFields,
+    /// Whether `reset` holds for the fields of other versions, too.
+    pub(super) reset_others: bool,
 }
 
 /// Why a merge is refused.
@@ -115,7 +117,9 @@ impl<'a> Updater<'a> {
                 &comparison
             } else {
                 if !by_version.contains_key(&owned.api_version) {
-                    let comparison = typed::compare(live, new, typ).map_err(failed)?;
+                    let comparison = typed::compare(live, new, typ)
+                        .map_err(failed)?
+                        .map(|set| if self.reset_others { self.reset.filter(set) } else { set });
                     by_version.insert(owned.api_version.clone(), comparison);
                 }
                 match by_version.get(&owned.api_version) {
