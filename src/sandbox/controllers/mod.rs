@@ -1,0 +1,51 @@
+//! The controllers of a Kubernetes cluster: from what objects ask for to what exists.
+//!
+//! Each is a `Controller` over the `Api`, with the object texts and event messages of kube-controller-manager 1.36;
+//! pods come to life in `sandbox::node`, Istio and MetalLB in `sandbox::mesh`. Reading order: `object` (how objects are
+//! read), `pod_set` (what every workload shares), `deployment` and `replica_set`, then the others. None of them keeps
+//! state that is not in the store, but for indexes.
+
+pub mod bootstrap;
+pub mod kinds;
+pub mod object;
+
+mod daemon_set;
+mod deployment;
+mod disruption;
+mod endpoints;
+mod garbage;
+mod job;
+mod namespace;
+mod namespace_content;
+mod pod_set;
+mod replica_set;
+mod stateful_set;
+
+use crate::sandbox::api::Controller;
+
+/// The field manager of kube-controller-manager.
+pub(crate) const MANAGER: &str = "kube-controller-manager";
+
+/// What the controllers must know about their cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterFacts {
+    /// The certificate authority of the API server, PEM: the content of every `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+/// The controllers of kube-controller-manager, in the order in which they look at a change.
+pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(namespace_content::NamespaceContent::new(facts.root_ca.clone())),
+        Box::new(deployment::Deployments),
+        Box::new(replica_set::ReplicaSets),
+        Box::new(stateful_set::StatefulSets),
+        Box::new(daemon_set::DaemonSets),
+        Box::new(job::Jobs),
+        Box::new(endpoints::Endpoints),
+        Box::new(disruption::DisruptionBudgets),
+        Box::new(disruption::Autoscalers),
+        Box::new(namespace::Namespaces),
+        Box::new(garbage::GarbageCollector::default()),
+    ]
+}
