@@ -5,6 +5,9 @@
 //! pipeline), `controllers`, `data_plane`.
 
 pub mod api;
+pub mod controllers;
+pub mod mesh;
+pub mod node;
 pub mod patch;
 pub mod schema;
 pub mod ssa;

@@ -70,7 +70,12 @@ fn node(api: &dyn Api, index: u8) -> Result<(), Status> {
 fn node_status(api: &dyn Api, name: &str, index: u8) -> Value {
     let now = object::now(api);
     let conditions: Vec<Value> = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        (
+            "MemoryPressure",
+            "False",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
@@ -143,9 +148,8 @@ fn kubernetes(api: &dyn Api) -> Result<(), Status> {
         )?;
     }
     let address = format!("172.18.0.{FIRST_NODE}");
-    let metadata = |extra: Value| {
-        json!({ "name": "kubernetes", "namespace": "default", "labels": extra })
-    };
+    let metadata =
+        |extra: Value| json!({ "name": "kubernetes", "namespace": "default", "labels": extra });
     if api.get(&ENDPOINTS, "default", "kubernetes").is_none() {
         api.create(
             "kube-apiserver",

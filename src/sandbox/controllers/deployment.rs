@@ -188,7 +188,8 @@ impl Rollout<'_> {
                     "NewReplicaSetCreated",
                     format!("Created new replica set \"{name}\""),
                 );
-                let fresh = Self { sets: [self.sets.clone(), vec![created.clone()]].concat(), ..*self };
+                let fresh =
+                    Self { sets: [self.sets.clone(), vec![created.clone()]].concat(), ..*self };
                 fresh.write_status_with(Some(&created), Some(progress)).map(drop)
             }
             Err(status) if status.reason == "AlreadyExists" => Ok(()),
@@ -389,9 +390,8 @@ impl Rollout<'_> {
             &now,
             false,
         );
-        let complete = updated == self.wanted()
-            && total == self.wanted()
-            && available == self.wanted();
+        let complete =
+            updated == self.wanted() && total == self.wanted() && available == self.wanted();
         let requeue =
             self.progress(&fresh, current, &mut conditions, progress, complete, &status, &now);
         status["conditions"] = Value::Array(conditions);
@@ -423,12 +423,12 @@ impl Rollout<'_> {
             let grew = |field: &str| {
                 status[field].as_i64().unwrap_or(0) > fresh["status"][field].as_i64().unwrap_or(0)
             };
-            let moved = ["updatedReplicas", "readyReplicas", "availableReplicas"]
-                .into_iter()
-                .any(grew)
-                || status["replicas"].as_i64().unwrap_or(0) < count(fresh, "replicas");
+            let moved =
+                ["updatedReplicas", "readyReplicas", "availableReplicas"].into_iter().any(grew)
+                    || status["replicas"].as_i64().unwrap_or(0) < count(fresh, "replicas");
             let was_done = old.is_some_and(|old| old["reason"] == "NewReplicaSetAvailable");
-            if moved || (was_done && current.is_some_and(|set| count(set, "replicas") < self.wanted()))
+            if moved
+                || (was_done && current.is_some_and(|set| count(set, "replicas") < self.wanted()))
             {
                 let text = format!("ReplicaSet \"{name}\" is progressing.");
                 let going = object::Condition::new("Progressing", true, "ReplicaSetUpdated", text);
@@ -461,12 +461,7 @@ impl Rollout<'_> {
 }
 
 /// Conditions of Deployments carry `lastUpdateTime` too; `touch` moves it even when only progress was made.
-fn set_condition(
-    list: &mut Vec<Value>,
-    condition: &object::Condition,
-    now: &str,
-    touch: bool,
-) {
+fn set_condition(list: &mut Vec<Value>, condition: &object::Condition, now: &str, touch: bool) {
     let old = list.iter().position(|found| found["type"] == condition.kind);
     if let Some(old) = old {
         let found = &list[old];

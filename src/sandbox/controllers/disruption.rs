@@ -108,9 +108,8 @@ impl Controller for Autoscalers {
             .zip(reference["kind"].as_str())
             .and_then(|(version, kind)| api.resource_of(version, kind))
             .zip(reference["name"].as_str());
-        let found = target
-            .as_ref()
-            .and_then(|(resource, target)| api.get(resource, namespace, target));
+        let found =
+            target.as_ref().and_then(|(resource, target)| api.get(resource, namespace, target));
         let mut conditions = object::items(&scaler["status"], "conditions").to_vec();
         let now = object::now(api);
         let mut replicas = 0;

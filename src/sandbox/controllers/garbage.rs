@@ -39,8 +39,11 @@ impl Controller for GarbageCollector {
         if id.is_empty() || change.resource.plural == "events" {
             return Vec::new();
         }
-        let place =
-            (change.resource.clone(), object::namespace(object).to_owned(), object::name(object).to_owned());
+        let place = (
+            change.resource.clone(),
+            object::namespace(object).to_owned(),
+            object::name(object).to_owned(),
+        );
         let owners = object::items(&object["metadata"], "ownerReferences");
         let mut index = self.index.lock();
         let mut keys = Vec::new();
@@ -116,8 +119,10 @@ fn all_owners_gone(api: &dyn Api, object: &Value) -> bool {
 }
 
 fn exists(api: &dyn Api, dependent: &Value, owner: &Value) -> bool {
-    let (version, kind) =
-        (owner["apiVersion"].as_str().unwrap_or_default(), owner["kind"].as_str().unwrap_or_default());
+    let (version, kind) = (
+        owner["apiVersion"].as_str().unwrap_or_default(),
+        owner["kind"].as_str().unwrap_or_default(),
+    );
     // A kind that is not served cannot be judged, so its dependents stay.
     let Some(resource) = api.resource_of(version, kind) else { return true };
     let name = owner["name"].as_str().unwrap_or_default();

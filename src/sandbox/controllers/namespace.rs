@@ -15,14 +15,14 @@ impl Controller for Namespaces {
     }
 
     fn keys(&self, api: &dyn Api, change: &Changed) -> Vec<(String, String)> {
-        let namespace = if change.resource.plural == "namespaces" && change.resource.group.is_empty()
-        {
-            object::name(&change.object)
-        } else if change.event == EventType::Deleted {
-            object::namespace(&change.object)
-        } else {
-            return Vec::new();
-        };
+        let namespace =
+            if change.resource.plural == "namespaces" && change.resource.group.is_empty() {
+                object::name(&change.object)
+            } else if change.event == EventType::Deleted {
+                object::namespace(&change.object)
+            } else {
+                return Vec::new();
+            };
         let ends = !namespace.is_empty()
             && api.get(&NAMESPACES, "", namespace).is_some_and(|ns| object::is_deleting(&ns));
         if ends { vec![(String::new(), namespace.to_owned())] } else { Vec::new() }
@@ -90,8 +90,10 @@ fn report(api: &dyn Api, namespace: &Value, left: &Left) -> Result<(), Status> {
         .iter()
         .map(|(name, count)| format!("{name} in {count} resource instances"))
         .collect();
-    let finalizing_text =
-        format!("Some content in the namespace has finalizers remaining: {}", finalizing.join(", "));
+    let finalizing_text = format!(
+        "Some content in the namespace has finalizers remaining: {}",
+        finalizing.join(", ")
+    );
     let conditions = [
         object::Condition::new(
             "NamespaceDeletionDiscoveryFailure",

@@ -58,9 +58,9 @@ pub fn items<'a>(object: &'a Value, field: &str) -> &'a [Value] {
 
 /// Whether a plain map of labels (a Service's selector) selects a set of labels. An empty one selects nothing.
 pub fn selects_map(selector: &Value, labels: &Value) -> bool {
-    selector
-        .as_object()
-        .is_some_and(|wanted| !wanted.is_empty() && wanted.iter().all(|(k, v)| labels.get(k) == Some(v)))
+    selector.as_object().is_some_and(|wanted| {
+        !wanted.is_empty() && wanted.iter().all(|(k, v)| labels.get(k) == Some(v))
+    })
 }
 
 /// Whether a `LabelSelector` selects a set of labels. An empty one selects everything, an absent one nothing.
@@ -175,7 +175,12 @@ impl Condition {
 
 /// Puts a condition into a list in the form of `metav1.Condition`: in place if it is there, else at the end. The
 /// transition time moves only with the status, and nothing moves when nothing changed.
-pub fn set_condition(list: &mut Vec<Value>, condition: &Condition, generation: Option<i64>, now: &str) {
+pub fn set_condition(
+    list: &mut Vec<Value>,
+    condition: &Condition,
+    generation: Option<i64>,
+    now: &str,
+) {
     let at = list.iter().position(|found| found["type"] == condition.kind);
     let since = at
         .map(|at| &list[at])
@@ -212,9 +217,10 @@ pub fn scaled(value: &Value, total: i64, round_up: bool, default: &str) -> i64 {
 /// A hash written with the letters of generated names, as the template hashes of Kubernetes look.
 pub fn short_hash(value: &Value) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let hash = value.to_string().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = value
+        .to_string()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.to_string()
         .bytes()
         .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))

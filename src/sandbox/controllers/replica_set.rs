@@ -71,11 +71,7 @@ impl Controller for ReplicaSets {
     }
 }
 
-fn manage(
-    api: &dyn Api,
-    set: &Value,
-    active: &mut [std::sync::Arc<Value>],
-) -> Result<(), Status> {
+fn manage(api: &dyn Api, set: &Value, active: &mut [std::sync::Arc<Value>]) -> Result<(), Status> {
     let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1);
     let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     if active.len() > wanted {

@@ -63,17 +63,11 @@ fn step(api: &dyn Api, set: &Value, pods: &[Arc<Value>], revision: &str) -> Resu
             return Ok(());
         }
     }
-    let mut excess: Vec<_> = pods
-        .iter()
-        .filter(|pod| ordinal(set, pod).is_some_and(|index| index >= wanted))
-        .collect();
+    let mut excess: Vec<_> =
+        pods.iter().filter(|pod| ordinal(set, pod).is_some_and(|index| index >= wanted)).collect();
     excess.sort_by_key(|pod| std::cmp::Reverse(ordinal(set, pod)));
     if let Some(last) = excess.first() {
-        return if object::is_deleting(last) {
-            Ok(())
-        } else {
-            remove(api, set, last)
-        };
+        return if object::is_deleting(last) { Ok(()) } else { remove(api, set, last) };
     }
     if set["spec"]["updateStrategy"]["type"] == "OnDelete" {
         return Ok(());
@@ -93,11 +87,8 @@ fn step(api: &dyn Api, set: &Value, pods: &[Arc<Value>], revision: &str) -> Resu
 
 fn remove(api: &dyn Api, set: &Value, pod: &Value) -> Result<(), Status> {
     api.delete(&PODS, object::namespace(pod), object::name(pod), "Background")?;
-    let message = format!(
-        "delete Pod {} in StatefulSet {} successful",
-        object::name(pod),
-        object::name(set)
-    );
+    let message =
+        format!("delete Pod {} in StatefulSet {} successful", object::name(pod), object::name(set));
     api.event(COMPONENT, set, "Normal", "SuccessfulDelete", &message);
     Ok(())
 }

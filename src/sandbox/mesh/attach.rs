@@ -345,9 +345,8 @@ fn certificate(
     }
     let namespace = text(reference, "namespace", own_namespace);
     let Some(secret) = api.get(&SECRETS, namespace, name) else {
-        let message = format!(
-            "invalid certificate reference {written}, secret {namespace}/{name} not found"
-        );
+        let message =
+            format!("invalid certificate reference {written}, secret {namespace}/{name} not found");
         return Err(Problem::new(INVALID, message));
     };
     if let Err(why) = key_pair(&secret) {
@@ -377,12 +376,13 @@ pub fn key_pair(
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
     let data = &secret["data"];
     let decode = |name: &str| {
-        data[name].as_str().and_then(|text| STANDARD.decode(text).ok()).filter(|found| !found.is_empty())
+        data[name]
+            .as_str()
+            .and_then(|text| STANDARD.decode(text).ok())
+            .filter(|found| !found.is_empty())
     };
     let pairs = [("tls.crt", "tls.key"), ("cert", "key")];
-    let names = pairs.iter().find(|(cert, key)| {
-        !data[*cert].is_null() || !data[*key].is_null()
-    });
+    let names = pairs.iter().find(|(cert, key)| !data[*cert].is_null() || !data[*key].is_null());
     let Some((cert_name, key_name)) = names else {
         let found: Vec<_> =
             data.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
@@ -521,7 +521,8 @@ fn on_listener(
 
 fn denial(route: &Value, reference: &Value, listener: &Listener) -> Option<Problem> {
     let namespace = object::namespace(route);
-    if let Some(port) = reference["port"].as_u64().filter(|port| *port != u64::from(listener.port)) {
+    if let Some(port) = reference["port"].as_u64().filter(|port| *port != u64::from(listener.port))
+    {
         return Some(Problem::new("NoMatchingParent", format!("port {port} not found")));
     }
     if let Some(section) = reference["sectionName"].as_str().filter(|name| *name != listener.name) {
@@ -617,7 +618,8 @@ pub fn backend_problem(api: &dyn Api, route: &Value, backend: &Value) -> Option<
         ("", "Service") => {
             let host = format!("{name}.{namespace}.svc.cluster.local");
             if name.contains('.') {
-                let message = "service name invalid; the name of the Service must be used, not the hostname.";
+                let message =
+                    "service name invalid; the name of the Service must be used, not the hostname.";
                 Some(Problem::new("InvalidDestination", message))
             } else if backend["port"].is_null() {
                 Some(Problem::new("InvalidDestination", "port is required in backendRef"))

@@ -110,7 +110,8 @@ impl ControlPlane {
                 }),
             )?;
         }
-        for name in ["istio-leader", "istio-namespace-controller-election", "istio-ip-autoallocate"] {
+        for name in ["istio-leader", "istio-namespace-controller-election", "istio-ip-autoallocate"]
+        {
             if api.get(&CONFIG_MAPS, root, name).is_some() {
                 continue;
             }

@@ -37,7 +37,9 @@ impl Controller for Enrolment {
         let Some(pod) = api.get(&PODS, namespace, name) else { return Ok(Requeue::OnChange) };
         let Some(node) = pod["spec"]["nodeName"].as_str() else { return Ok(Requeue::OnChange) };
         // Only a running agent changes anything: with it gone, captured pods stay captured.
-        if !presence::cni(api, node) || pod["status"]["podIP"].is_null() || object::is_deleting(&pod)
+        if !presence::cni(api, node)
+            || pod["status"]["podIP"].is_null()
+            || object::is_deleting(&pod)
         {
             return Ok(Requeue::OnChange);
         }

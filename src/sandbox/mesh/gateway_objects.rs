@@ -41,10 +41,9 @@ pub(super) fn apply(
         merge(&mut object, &overlay[key]);
         api.apply(MANAGER, object)?;
     }
-    for (object, key) in [
-        (made.autoscaler(), "horizontalPodAutoscaler"),
-        (made.budget(), "podDisruptionBudget"),
-    ] {
+    for (object, key) in
+        [(made.autoscaler(), "horizontalPodAutoscaler"), (made.budget(), "podDisruptionBudget")]
+    {
         if overlay[key].is_object() {
             let mut object = object;
             merge(&mut object, &overlay[key]);

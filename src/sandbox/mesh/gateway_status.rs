@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use super::attach::{self, Class, GROUP, Listener};
 use crate::sandbox::api::Api;
-use crate::sandbox::controllers::kinds::{
-    ENDPOINT_SLICES, GRPC_ROUTES, HTTP_ROUTES, SERVICES,
-};
+use crate::sandbox::controllers::kinds::{ENDPOINT_SLICES, GRPC_ROUTES, HTTP_ROUTES, SERVICES};
 use crate::sandbox::controllers::object::{self, Condition};
 
 /// What the Services of a Gateway offer, as istiod looks it up.
@@ -185,8 +183,9 @@ fn parameters_problem(api: &dyn Api, gateway: &Value) -> Option<(&'static str, S
     );
     let reason = "InvalidParameters";
     if kind != "ConfigMap" || !group.is_empty() {
-        let text =
-            format!("Unsupported parametersRef group/kind {group}/{kind}, only ConfigMap is supported");
+        let text = format!(
+            "Unsupported parametersRef group/kind {group}/{kind}, only ConfigMap is supported"
+        );
         return Some((reason, text));
     }
     let (namespace, name) =
@@ -340,9 +339,11 @@ fn addresses(resolved: &Resolved, class: Class) -> Vec<Value> {
         return resolved
             .external
             .iter()
-            .map(|value| {
-                if value.parse::<std::net::IpAddr>().is_ok() { ip(value) } else { host(value) }
-            })
+            .map(
+                |value| {
+                    if value.parse::<std::net::IpAddr>().is_ok() { ip(value) } else { host(value) }
+                },
+            )
             .collect();
     }
     let mut found = Vec::new();
@@ -361,7 +362,8 @@ pub(super) fn listener_set(api: &dyn Api, set: &Value, gateway: &Value) -> Value
     let now = object::now(api);
     let mut conditions = object::items(&set["status"], "conditions").to_vec();
     if !attach::admits_set(api, gateway, set) {
-        let text = "The parent Gateway does not allow this reference; check the 'spec.allowedRoutes'";
+        let text =
+            "The parent Gateway does not allow this reference; check the 'spec.allowedRoutes'";
         for kind in ["Accepted", "Programmed"] {
             let condition = Condition::new(kind, false, "NotAllowed", text);
             object::set_condition(&mut conditions, &condition, Some(generation), &now);
@@ -392,12 +394,8 @@ pub(super) fn listener_set(api: &dyn Api, set: &Value, gateway: &Value) -> Value
     let listeners: Vec<Value> = own
         .iter()
         .map(|listener| {
-            let place = (
-                "ListenerSet".to_owned(),
-                namespace.clone(),
-                name.clone(),
-                listener.name.clone(),
-            );
+            let place =
+                ("ListenerSet".to_owned(), namespace.clone(), name.clone(), listener.name.clone());
             let n_routes = counts.get(&place).copied().unwrap_or(0);
             listener_status(&set["status"], listener, n_routes, generation, &now)
         })

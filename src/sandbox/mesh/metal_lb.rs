@@ -96,10 +96,7 @@ pub(super) fn range(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
 }
 
 fn pools(api: &dyn Api) -> Vec<std::sync::Arc<Value>> {
-    api.list(&ADDRESS_POOLS, "")
-        .into_iter()
-        .filter(|pool| !object::is_deleting(pool))
-        .collect()
+    api.list(&ADDRESS_POOLS, "").into_iter().filter(|pool| !object::is_deleting(pool)).collect()
 }
 
 fn ranges(pool: &Value) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr)> {
@@ -133,8 +130,8 @@ fn serves(api: &dyn Api, pool: &Value, service: &Value) -> bool {
                 .any(|selector| object::selects(selector, &found["metadata"]["labels"]))
         });
     let labels = &service["metadata"]["labels"];
-    let by_label = selectors.is_empty()
-        || selectors.iter().any(|selector| object::selects(selector, labels));
+    let by_label =
+        selectors.is_empty() || selectors.iter().any(|selector| object::selects(selector, labels));
     by_namespace && by_label
 }
 

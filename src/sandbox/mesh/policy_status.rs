@@ -83,28 +83,29 @@ pub(crate) fn http_attributes(policy: &Value) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
     for rule in object::items(&policy["spec"], "rules") {
         for to in object::items(rule, "to") {
-            for field in
-                ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"]
-            {
+            for field in ["hosts", "notHosts", "methods", "notMethods", "paths", "notPaths"] {
                 if !object::items(&to["operation"], field).is_empty() {
                     found.insert(field);
                 }
             }
         }
         for from in object::items(rule, "from") {
-            for field in [
-                "remoteIpBlocks",
-                "notRemoteIpBlocks",
-                "requestPrincipals",
-                "notRequestPrincipals",
-            ] {
+            for field in
+                ["remoteIpBlocks", "notRemoteIpBlocks", "requestPrincipals", "notRequestPrincipals"]
+            {
                 if !object::items(&from["source"], field).is_empty() {
                     found.insert(field);
                 }
             }
         }
         if !object::items(rule, "when").is_empty() {
-            let l4 = ["source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port"];
+            let l4 = [
+                "source.ip",
+                "source.namespace",
+                "source.principal",
+                "destination.ip",
+                "destination.port",
+            ];
             if object::items(rule, "when")
                 .iter()
                 .any(|when| !l4.contains(&when["key"].as_str().unwrap_or_default()))
@@ -167,8 +168,7 @@ fn bind(api: &dyn Api, policy: &Value, target: &Value, root: &str) -> Result<Str
     let namespace = object::namespace(policy);
     let name = target["name"].as_str().unwrap_or_default();
     let key = format!("{namespace}/{name}");
-    let problem =
-        |reason: &'static str, message: String| Err(Problem { reason, message });
+    let problem = |reason: &'static str, message: String| Err(Problem { reason, message });
     match target["kind"].as_str().unwrap_or_default() {
         "GatewayClass" if namespace != root => problem(
             "Invalid",

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::attach::Class;
 use crate::sandbox::api::Api;
 use crate::sandbox::controllers::kinds::CONFIG_MAPS;
-use crate::sandbox::controllers::object;
 
 /// The values of the istiod chart that end up in proxies.
 pub(super) struct ProxyValues {
@@ -84,8 +83,7 @@ impl ProxyValues {
 
     fn environment(&self, class: Class, name: &str, namespace: &str) -> Vec<Value> {
         let plain = |name: &str, value: &str| json!({ "name": name, "value": value });
-        let field =
-            |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+        let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
         let limit = |name: &str, resource: &str| {
             json!({
                 "name": name,
@@ -142,8 +140,10 @@ impl ProxyValues {
     }
 
     fn arguments(&self, class: Class, service_account: &str) -> Vec<String> {
-        let domain =
-            format!("$(POD_NAMESPACE).svc.{}", self.text(&["proxy", "clusterDomain"], "cluster.local"));
+        let domain = format!(
+            "$(POD_NAMESPACE).svc.{}",
+            self.text(&["proxy", "clusterDomain"], "cluster.local")
+        );
         let mut words = vec!["proxy".to_owned()];
         words.push(if class == Class::Waypoint { "waypoint" } else { "router" }.to_owned());
         words.extend(["--domain".to_owned(), domain]);
@@ -188,8 +188,10 @@ impl ProxyValues {
             "limits": { "cpu": "2", "memory": "1Gi" },
             "requests": { "cpu": "100m", "memory": "128Mi" },
         });
-        let path: &[&str] = if waypoint { &["waypoint", "resources"] } else { &["proxy", "resources"] };
-        let resources = Some(self.global(path)).filter(|found| found.is_object()).unwrap_or(&default);
+        let path: &[&str] =
+            if waypoint { &["waypoint", "resources"] } else { &["proxy", "resources"] };
+        let resources =
+            Some(self.global(path)).filter(|found| found.is_object()).unwrap_or(&default);
         let mut container = json!({
             "name": "istio-proxy",
             "image": self.image(),
@@ -214,7 +216,9 @@ impl ProxyValues {
             },
             "volumeMounts": mounts(waypoint),
         });
-        if let Some(policy) = self.global(&["imagePullPolicy"]).as_str().filter(|text| !text.is_empty()) {
+        if let Some(policy) =
+            self.global(&["imagePullPolicy"]).as_str().filter(|text| !text.is_empty())
+        {
             container["imagePullPolicy"] = json!(policy);
         }
         let audience = self.text(&["sds", "token", "aud"], "istio-ca");

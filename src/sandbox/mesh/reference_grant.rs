@@ -16,7 +16,8 @@ pub(super) fn allows(
     to_namespace: &str,
 ) -> bool {
     let (kind, namespace) = from;
-    let versions = [REFERENCE_GRANTS.clone(), Resource::new(GATEWAY_GROUP, "v1", "referencegrants")];
+    let versions =
+        [REFERENCE_GRANTS.clone(), Resource::new(GATEWAY_GROUP, "v1", "referencegrants")];
     let grants = versions
         .iter()
         .find(|resource| api.serves(resource))

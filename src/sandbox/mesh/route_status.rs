@@ -210,8 +210,11 @@ fn rules_problem(api: &dyn Api, route: &Value) -> Option<Problem> {
                     let backend = &filter["requestMirror"]["backendRef"];
                     of_mirror = attach::backend_problem(api, route, backend);
                 }
-                "RequestHeaderModifier" | "ResponseHeaderModifier" | "RequestRedirect"
-                | "URLRewrite" | "CORS" => {}
+                "RequestHeaderModifier"
+                | "ResponseHeaderModifier"
+                | "RequestRedirect"
+                | "URLRewrite"
+                | "CORS" => {}
                 other => {
                     return Some(Problem {
                         reason: "InvalidFilter",

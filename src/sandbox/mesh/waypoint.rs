@@ -58,9 +58,9 @@ fn admits(api: &dyn Api, waypoint: &Value, namespace: &str) -> bool {
     let allowed = &waypoint["spec"]["listeners"][0]["allowedRoutes"]["namespaces"];
     match allowed["from"].as_str().unwrap_or("Same") {
         "All" => true,
-        "Selector" => api
-            .get(&NAMESPACES, "", namespace)
-            .is_some_and(|found| object::selects(&allowed["selector"], &found["metadata"]["labels"])),
+        "Selector" => api.get(&NAMESPACES, "", namespace).is_some_and(|found| {
+            object::selects(&allowed["selector"], &found["metadata"]["labels"])
+        }),
         _ => object::namespace(waypoint) == namespace,
     }
 }
@@ -71,17 +71,20 @@ pub fn of_service(api: &dyn Api, service: &Value) -> Binding {
         return Binding::None;
     }
     let namespace = object::namespace(service);
-    let asked = named(service, namespace).or_else(|| {
-        api.get(&NAMESPACES, "", namespace).and_then(|found| named(&found, namespace))
-    });
+    let asked = named(service, namespace)
+        .or_else(|| api.get(&NAMESPACES, "", namespace).and_then(|found| named(&found, namespace)));
     let Some(Some(place)) = asked else { return Binding::None };
     let written = format!("{}/{}", place.0, place.1);
     let Some(waypoint) = ready(api, &place) else {
-        return Binding::Failed("WaypointIsNotReady", format!("waypoint \"{written}\" is not ready"));
+        return Binding::Failed(
+            "WaypointIsNotReady",
+            format!("waypoint \"{written}\" is not ready"),
+        );
     };
     if !admits(api, &waypoint, namespace) {
-        let text =
-            format!("we are not permitted to attach to waypoint \"{written}\" (missing allowedRoutes?)");
+        let text = format!(
+            "we are not permitted to attach to waypoint \"{written}\" (missing allowedRoutes?)"
+        );
         return Binding::Failed("AttachmentDenied", text);
     }
     if !matches!(traffic_type(api, &waypoint).as_str(), "service" | "all") {

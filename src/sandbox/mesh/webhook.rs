@@ -50,7 +50,11 @@ fn istio_problems(object: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     match object["kind"].as_str().unwrap_or_default() {
         "AuthorizationPolicy" => authorization_problems(object, &mut problems),
-        "Gateway" if object["apiVersion"].as_str().is_some_and(|v| v.starts_with("networking.istio.io")) => {
+        "Gateway"
+            if object["apiVersion"]
+                .as_str()
+                .is_some_and(|v| v.starts_with("networking.istio.io")) =>
+        {
             if object::items(&object["spec"], "servers").is_empty() {
                 problems.push("gateway must have at least one server".to_owned());
             }
@@ -73,7 +77,8 @@ fn authorization_problems(policy: &Value, problems: &mut Vec<String>) {
                 }
             }
             if source.as_object().is_none_or(serde_json::Map::is_empty) {
-                problems.push("`from.source` must not be empty, found at rules[0].from[0]".to_owned());
+                problems
+                    .push("`from.source` must not be empty, found at rules[0].from[0]".to_owned());
             }
         }
     }

@@ -26,12 +26,26 @@ const HEALED_AFTER: Duration = Duration::from_secs(600);
 enum Life {
     /// Nothing happened yet.
     New,
-    Pulling { until: Duration, began: Duration },
+    Pulling {
+        until: Duration,
+        began: Duration,
+    },
     /// The pull failed or the process ended; the next try comes at `until`.
-    BackOff { until: Duration, reason: &'static str, message: String },
-    Starting { until: Duration },
-    Running { since: Duration, ends: Option<(Duration, i32)> },
-    Ended { code: i32 },
+    BackOff {
+        until: Duration,
+        reason: &'static str,
+        message: String,
+    },
+    Starting {
+        until: Duration,
+    },
+    Running {
+        since: Duration,
+        ends: Option<(Duration, i32)>,
+    },
+    Ended {
+        code: i32,
+    },
 }
 
 /// A container and what the kubelet knows of it.
@@ -139,9 +153,9 @@ impl Container {
     pub(super) fn due(&self) -> Option<Duration> {
         match &self.life {
             Life::New | Life::Ended { .. } => None,
-            Life::Pulling { until, .. } | Life::BackOff { until, .. } | Life::Starting { until } => {
-                Some(*until)
-            }
+            Life::Pulling { until, .. }
+            | Life::BackOff { until, .. }
+            | Life::Starting { until } => Some(*until),
             Life::Running { ends, .. } => {
                 [ends.map(|(at, _)| at), self.probe_at].into_iter().flatten().min()
             }
@@ -180,8 +194,10 @@ impl Container {
         let policy = around.spec["imagePullPolicy"].as_str().unwrap_or("IfNotPresent");
         let broken = self.broken(around).is_some();
         if around.image_there && policy != "Always" && !broken {
-            let message =
-                format!("Container image \"{}\" already present on machine and can be accessed by the pod", self.image);
+            let message = format!(
+                "Container image \"{}\" already present on machine and can be accessed by the pod",
+                self.image
+            );
             around.event("Normal", "Pulled", &message);
             self.life = Life::Starting { until: around.now + START };
             return;
@@ -282,7 +298,8 @@ impl Container {
             .flat_map(|field| object::items(around.spec, field))
             .filter_map(|word| word.as_str().map(str::to_owned))
             .collect();
-        if let Some(run) = shell::run_to_end(&command, &shell::environment(around.pod, around.spec)) {
+        if let Some(run) = shell::run_to_end(&command, &shell::environment(around.pod, around.spec))
+        {
             let lines: Vec<String> =
                 run.stdout.lines().chain(run.stderr.lines()).map(str::to_owned).collect();
             around.log(&self.name, &lines);

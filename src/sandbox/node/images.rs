@@ -97,9 +97,13 @@ impl Program {
                 "info\tInitializing with upstream address \"istiod.istio-system.svc:15012\" and cluster \"Kubernetes\"",
                 "info\tStarting proxy agent",
             ],
-            Self::Ztunnel => &["info\tztunnel\tversion: sandbox", "info\tapp\tin shared proxy mode"],
+            Self::Ztunnel => {
+                &["info\tztunnel\tversion: sandbox", "info\tapp\tin shared proxy mode"]
+            }
             Self::Cni => &["info\tcni-agent\tstarting ambient node agent"],
-            Self::MetalLbController => &["level=info op=startup msg=\"MetalLB controller starting\""],
+            Self::MetalLbController => {
+                &["level=info op=startup msg=\"MetalLB controller starting\""]
+            }
             Self::MetalLbSpeaker => &["level=info op=startup msg=\"MetalLB speaker starting\""],
             Self::Httpbin => &["level=INFO msg=\"go-httpbin listening on http://0.0.0.0:8080\""],
             Self::Other => &[],
@@ -112,7 +116,9 @@ impl Program {
         let lines: &[&str] = match self {
             Self::Istiod => &["info\tAll caches have been synced up in 1.2s, marking server ready"],
             Self::Proxy => &["info\tReadiness succeeded in 903.1ms", "info\tEnvoy proxy is ready"],
-            Self::Ztunnel => &["info\treadiness\tTask 'state manager' complete, marking server ready"],
+            Self::Ztunnel => {
+                &["info\treadiness\tTask 'state manager' complete, marking server ready"]
+            }
             Self::Cni => &["info\tcni-agent\tinstallation complete, marking ready"],
             _ => &[],
         };
@@ -162,8 +168,8 @@ pub fn certain_failure(image: &str) -> Option<String> {
         Program::Istiod | Program::Proxy | Program::Ztunnel | Program::Cni | Program::Httpbin
     );
     let tag = tag(image)?;
-    let plausible = tag == "latest"
-        || tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+    let plausible =
+        tag == "latest" || tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
     (versioned && !plausible && !image.contains('@')).then(|| not_found(image))
 }
 
@@ -184,9 +190,9 @@ pub fn not_found(image: &str) -> String {
 
 /// A size and a time to pull that look like an image's, the same for the same name.
 pub fn pull_cost(image: &str) -> (u64, Duration) {
-    let hash = image
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = image.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     let size = 12_000_000 + hash % 70_000_000;
     (size, Duration::from_millis(400 + size / 60_000))
 }

@@ -22,9 +22,14 @@ const MANAGER: &str = "kubelet";
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// Its volumes and its network are tried at `at`.
-    Sandbox { at: Duration, tries: u32 },
+    Sandbox {
+        at: Duration,
+        tries: u32,
+    },
     Containers,
-    Ending { at: Duration },
+    Ending {
+        at: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -116,7 +121,9 @@ impl Controller for Kubelet {
             self.pods.insert(key, state);
         }
         Ok(match outcome? {
-            Some(Some(due)) => Requeue::After(due.saturating_sub(now).max(Duration::from_millis(1))),
+            Some(Some(due)) => {
+                Requeue::After(due.saturating_sub(now).max(Duration::from_millis(1)))
+            }
             _ => Requeue::OnChange,
         })
     }
@@ -124,9 +131,8 @@ impl Controller for Kubelet {
 
 impl Pod {
     fn new(pod: &Value, now: Duration) -> Self {
-        let containers = |field: &str| {
-            object::items(&pod["spec"], field).iter().map(Container::new).collect()
-        };
+        let containers =
+            |field: &str| object::items(&pod["spec"], field).iter().map(Container::new).collect();
         Self {
             uid: object::uid(pod).to_owned(),
             stage: Stage::Sandbox { at: now, tries: 0 },
@@ -240,7 +246,14 @@ impl Kubelet {
         Ok(Some(state.due()))
     }
 
-    fn step_containers(&mut self, api: &dyn Api, pod: &Value, node: &str, state: &mut Pod, now: Duration) {
+    fn step_containers(
+        &mut self,
+        api: &dyn Api,
+        pod: &Value,
+        node: &str,
+        state: &mut Pod,
+        now: Duration,
+    ) {
         let restart = pod["spec"]["restartPolicy"].as_str().unwrap_or("Always");
         let istiod = presence::istiod(api).is_some();
         let mut pod_now = pod.clone();
@@ -307,8 +320,8 @@ impl Kubelet {
         let namespace = object::namespace(pod);
         for volume in object::items(&pod["spec"], "volumes") {
             let name = object_name(volume);
-            let sources = std::iter::once(volume)
-                .chain(object::items(&volume["projected"], "sources"));
+            let sources =
+                std::iter::once(volume).chain(object::items(&volume["projected"], "sources"));
             for source in sources {
                 let kinds = [
                     ("configMap", "name", "configmap", &*CONFIG_MAPS),

@@ -7,7 +7,6 @@
 pub mod images;
 pub mod scheduler;
 pub mod shell;
-pub mod streams;
 
 mod container;
 mod kubelet;

@@ -29,7 +29,8 @@ pub(super) fn status(pod: &Value, progress: &Progress<'_>, now: &str) -> Value {
         .filter(|container| !container.ready)
         .map(|container| container.name.as_str())
         .collect();
-    let initialised = progress.inits.iter().all(|init| init.exit_code() == Some(0) || init.is_running());
+    let initialised =
+        progress.inits.iter().all(|init| init.exit_code() == Some(0) || init.is_running());
     let incomplete: Vec<&str> = progress
         .inits
         .iter()

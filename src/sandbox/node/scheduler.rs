@@ -17,8 +17,11 @@ fn tolerated(spec: &Value, taint: &Value) -> bool {
         (effect.is_empty() || effect == taint["effect"])
             && match toleration["operator"].as_str() {
                 Some("Exists") => key.is_empty() || same_key,
-                _ => same_key && toleration["value"].as_str().unwrap_or_default()
-                    == taint["value"].as_str().unwrap_or_default(),
+                _ => {
+                    same_key
+                        && toleration["value"].as_str().unwrap_or_default()
+                            == taint["value"].as_str().unwrap_or_default()
+                }
             }
     })
 }
@@ -45,14 +48,16 @@ fn selected(spec: &Value, node: &Value) -> bool {
     let by_selector = spec["nodeSelector"]
         .as_object()
         .is_none_or(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)));
-    let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let required =
+        &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     let terms = object::items(required, "nodeSelectorTerms");
     by_selector && (required.is_null() || terms.iter().any(|term| term_matches(term, node)))
 }
 
 /// Whether a DaemonSet wants a pod on a node: what repels only for a time does not count.
 pub fn daemon_fits(spec: &Value, node: &Value) -> bool {
-    const PASSING: &[&str] = &["not-ready", "unreachable", "unschedulable", "memory-pressure", "disk-pressure"];
+    const PASSING: &[&str] =
+        &["not-ready", "unreachable", "unschedulable", "memory-pressure", "disk-pressure"];
     let passing = |taint: &Value| {
         let key = taint["key"].as_str().unwrap_or_default();
         PASSING.iter().any(|passing| key == format!("node.kubernetes.io/{passing}"))
@@ -132,7 +137,9 @@ pub fn milli(quantity: &Value) -> u128 {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();
     let value = |text: &str| text.parse::<u128>().unwrap_or(0);
-    value(whole).saturating_mul(factor).saturating_add(value(&fraction).saturating_mul(factor) / 1_000)
+    value(whole)
+        .saturating_mul(factor)
+        .saturating_add(value(&fraction).saturating_mul(factor) / 1_000)
 }
 
 fn requested(pod: &Value, resource: &str) -> u128 {
@@ -153,7 +160,9 @@ fn lacking(api: &dyn Api, pod: &Value, node: &Value) -> Option<String> {
             .list(&PODS, "")
             .iter()
             .filter(|found| found["spec"]["nodeName"] == object::name(node))
-            .filter(|found| !matches!(found["status"]["phase"].as_str(), Some("Succeeded" | "Failed")))
+            .filter(|found| {
+                !matches!(found["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+            })
             .map(|found| requested(found, resource))
             .sum();
         if used + wanted > total {
