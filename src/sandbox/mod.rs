@@ -11,3 +11,4 @@ pub mod node;
 pub mod patch;
 pub mod schema;
 pub mod ssa;
+pub mod validation;

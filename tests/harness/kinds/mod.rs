@@ -15,6 +15,7 @@ mod k8s;
 mod script;
 mod ssa;
 mod template;
+mod validation;
 mod yaml;
 
 /// All trials.
@@ -33,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         script::trials(),
         ssa::trials(),
         template::trials(),
+        validation::trials(),
         yaml::trials(),
     ]
     .into_iter()
