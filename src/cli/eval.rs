@@ -8,10 +8,12 @@ use super::start::{Start, listen};
 use crate::base::diagnostic::Diagnostic;
 use crate::base::yaml;
 use crate::engine::convert::to_json;
+use crate::engine::session::Session;
 use crate::engine::target::is_sandbox;
 use crate::engine::text;
 use crate::report::ReportOptions;
 use crate::report::event::TargetLine;
+use crate::report::summary::rehearsal_line;
 
 /// Flags of `eval`.
 #[derive(ClapArgs)]
@@ -50,16 +52,25 @@ pub(super) fn run(start: &Start, args: Args) -> Result<u8, Diagnostic> {
         // Said before anything is started: most expressions need no cluster at all.
         reporter.target(&TargetLine { rehearsal: true, ..TargetLine::default() });
     }
+    let code = evaluate(&session, &args);
+    if is_sandbox(&session.host.settings) && !start.global.quiet {
+        reporter.line(&rehearsal_line(&reporter.style()));
+    }
+    Ok(code)
+}
+
+fn evaluate(session: &Session, args: &Args) -> u8 {
+    let reporter = &session.host.reporter;
     match session.eval(&args.expression).and_then(|value| print(&value, args.output)) {
         Ok(text) => {
             if !text.is_empty() {
                 reporter.data(text.strip_suffix('\n').unwrap_or(&text));
             }
-            Ok(0)
+            0
         }
         Err(error) => {
             reporter.error(&error, &|name| session.text_of(name));
-            Ok(error.kind.exit_code())
+            error.kind.exit_code()
         }
     }
 }

@@ -145,11 +145,10 @@ impl Checker<'_> {
         self.modules.insert(script.name.clone(), Some(public.clone()));
         let mut file = File { script, own, imports: BTreeMap::new() };
         self.imports(&mut file, &ast);
-        let mut loops: Vec<String> = Vec::new();
         let mut nodes: Vec<(Severity, Diagnostic, Position)> = Vec::new();
         ast.walk(&mut |path| {
             self.node(&file, path, &mut nodes);
-            lints(path, &mut loops, &mut nodes);
+            lints(path, &mut nodes);
             true
         });
         nodes.sort_by_key(|(_, _, at)| (at.line(), at.position()));
@@ -369,11 +368,7 @@ fn script_count(name: &str, counts: &BTreeSet<usize>, given: usize) -> Diagnosti
 }
 
 /// Habits that compile but do not do what they seem to do.
-fn lints(
-    path: &[ASTNode<'_>],
-    loops: &mut Vec<String>,
-    found: &mut Vec<(Severity, Diagnostic, Position)>,
-) {
+fn lints(path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>) {
     let mut warn = |text: String, hint: &str, at: Position| {
         found.push((Severity::Warning, Diagnostic::new(ErrorKind::Script, text).hint(hint), at));
     };
@@ -383,14 +378,6 @@ fn lints(
             "import at the top of the file: functions lose sight of constants otherwise",
             *at,
         ),
-        Some(ASTNode::Stmt(Stmt::For(inner, _))) => {
-            loops.clear();
-            loops.extend(path.iter().filter_map(|node| match node {
-                ASTNode::Stmt(Stmt::For(inner, _)) => Some(inner.0.name.to_string()),
-                _ => None,
-            }));
-            loops.push(inner.0.name.to_string());
-        }
         Some(ASTNode::Stmt(Stmt::Share(names))) => {
             let inside: Vec<&str> = path
                 .iter()
@@ -399,7 +386,9 @@ fn lints(
                     _ => None,
                 })
                 .collect();
-            for (name, _) in names.iter().filter(|(name, _)| inside.contains(&name.name.as_str())) {
+            let is_kept = next_statement(path).is_some_and(keeps_closure);
+            let captured = names.iter().filter(|(name, _)| inside.contains(&name.name.as_str()));
+            for (name, _) in captured.filter(|_| is_kept) {
                 warn(
                     format!("a closure captures the loop variable `{}`", name.name),
                     "every closure sees its last value: copy it first, `let own = …;`, or use `parallel_map`",
@@ -418,6 +407,33 @@ fn lints(
         }
         _ => {}
     }
+}
+
+/// The statement after the last one of a path.
+fn next_statement<'a>(path: &'a [ASTNode<'_>]) -> Option<&'a Stmt> {
+    let Some(ASTNode::Stmt(last)) = path.last() else { return None };
+    let block: &[Stmt] = match path.iter().rev().nth(1)? {
+        ASTNode::Stmt(Stmt::Block(block)) => block.statements(),
+        ASTNode::Stmt(Stmt::For(inner, _)) => inner.2.body.statements(),
+        ASTNode::Expr(Expr::Stmt(block)) => block.statements(),
+        _ => return None,
+    };
+    let at = block.iter().position(|statement| std::ptr::eq(statement, *last))?;
+    block.get(at + 1)
+}
+
+/// Whether a statement puts something into a list, where it outlives the turn of the loop.
+fn keeps_closure(statement: &Stmt) -> bool {
+    let expression = match statement {
+        Stmt::Expr(expression) => &**expression,
+        Stmt::Assignment(_) => return true,
+        _ => return false,
+    };
+    let mut expression = expression;
+    while let Expr::Dot(pair, _, _) = expression {
+        expression = &pair.rhs;
+    }
+    matches!(expression, Expr::MethodCall(call, _) if matches!(call.name.as_str(), "push" | "insert"))
 }
 
 /// The in-place method that an expression ends with.

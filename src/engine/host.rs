@@ -106,6 +106,14 @@ impl Host {
         self.scripts.find(name, &self.settings.environment.folder)
     }
 
+    /// A module as an import at the top level finds it.
+    ///
+    /// # Errors
+    /// `Script` with the near name.
+    pub fn module(&self, path: &str) -> Result<Script, Diagnostic> {
+        self.scripts.module(path, None)
+    }
+
     /// The target if it was opened already.
     pub fn opened(&self) -> Option<&Target> {
         self.target.get()

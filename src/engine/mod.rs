@@ -18,6 +18,7 @@ pub mod error;
 pub mod files;
 mod flow;
 pub mod host;
+pub mod interactive;
 pub mod outline;
 mod params;
 mod prompt;

@@ -72,14 +72,7 @@ impl Session {
             }
             self.refuse_mistakes(&scripts)?;
             self.check_parameters(&scripts)?;
-            let info = &self.host.target()?.info;
-            self.host.reporter.target(&TargetLine {
-                context: info.context.clone(),
-                server: info.server.clone(),
-                version: info.version.clone(),
-                user: info.user.clone(),
-                rehearsal: info.rehearsal,
-            });
+            self.connect()?;
             let mut value = Dynamic::UNIT;
             for (script, ast) in &scripts {
                 value = self.run_ast(script, ast)?;
@@ -87,6 +80,22 @@ impl Session {
             self.check_used()?;
             Ok(value)
         })
+    }
+
+    /// Opens the target and tells which one it is.
+    ///
+    /// # Errors
+    /// As [`Host::target`].
+    pub fn connect(&self) -> Result<(), Diagnostic> {
+        let info = &self.host.target()?.info;
+        self.host.reporter.target(&TargetLine {
+            context: info.context.clone(),
+            server: info.server.clone(),
+            version: info.version.clone(),
+            user: info.user.clone(),
+            rehearsal: info.rehearsal,
+        });
+        Ok(())
     }
 
     /// Compiles a script.

@@ -295,6 +295,11 @@ impl Reporter {
         self.line_err(&diagnostic::draw_warning(found, text_of, &self.style_err()));
     }
 
+    /// Takes the redrawn lines away, so that a prompt can stand there.
+    pub fn calm(&self) {
+        self.live.end();
+    }
+
     /// Real time since the run began.
     pub fn elapsed(&self) -> Duration {
         self.clock.monotonic()

@@ -137,9 +137,14 @@ pub(super) fn lines(
         lines.push(format!("{} {next}", style.cyan("next:")));
     }
     if rehearsal {
-        lines.push(format!("{}: {BEYOND}", style.yellow(REHEARSAL)));
+        lines.push(rehearsal_line(style));
     }
     lines
+}
+
+/// The last line of a run that was a rehearsal.
+pub fn rehearsal_line(style: &Style) -> String {
+    format!("{}: {BEYOND}", style.yellow(REHEARSAL))
 }
 
 fn ids(state: &State, status: CheckStatus) -> Vec<&str> {
