@@ -6,7 +6,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use parking_lot::RwLock;
+use regex::Regex;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
@@ -42,58 +46,137 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Knows the secrets of a run and masks them in text.
-#[derive(Debug, Default)]
+/// Knows the secrets of a run and masks them in text, in every form in which our outputs write them.
+#[derive(Default)]
 pub struct Redactor {
-    known: RwLock<BTreeSet<SecretText>>,
+    known: RwLock<Known>,
 }
 
-/// Ordered longest first, so that a secret that contains another is masked whole.
-#[derive(PartialEq, Eq)]
-struct SecretText(String);
-
-impl fmt::Debug for SecretText {
+impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)
     }
 }
 
-impl Ord for SecretText {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.0.len().cmp(&self.0.len()).then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for SecretText {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
+#[derive(Default)]
+struct Known {
+    forms: BTreeSet<String>,
+    /// Those of `forms` that the automaton does not know yet.
+    recent: Vec<String>,
+    /// Finds the others, all in one pass.
+    automaton: Option<AhoCorasick>,
+    /// Secrets with spaces, which YAML may fold at any of them.
+    folded: Vec<Regex>,
 }
 
 impl Redactor {
-    /// Remembers a secret, each of its lines and its base64 form. Texts below 8 characters are ignored.
+    /// Remembers a secret: as it is, by its lines, encoded and escaped. Texts below 8 characters are ignored.
     pub fn learn(&self, secret: &str) {
-        use base64::Engine as _;
+        if secret.len() < MIN_LENGTH || self.known.read().forms.contains(secret) {
+            return;
+        }
         let mut known = self.known.write();
-        let mut add = |text: &str| {
-            if text.len() >= MIN_LENGTH && !text.starts_with("-----") {
-                known.insert(SecretText(text.to_owned()));
+        for form in forms(secret) {
+            if form.len() >= MIN_LENGTH
+                && !form.starts_with("-----")
+                && !known.forms.contains(&form)
+            {
+                known.recent.push(form.clone());
+                known.forms.insert(form);
             }
-        };
-        add(secret);
-        add(&base64::engine::general_purpose::STANDARD.encode(secret));
-        secret.lines().map(str::trim).for_each(add);
+        }
+        let words: Vec<String> = secret.split_whitespace().map(regex::escape).collect();
+        if words.len() > 1
+            && !secret.contains("-----BEGIN")
+            && let Ok(pattern) = Regex::new(&words.join(r"\s+"))
+        {
+            known.folded.push(pattern);
+        }
+        // Building costs as much as the whole: it is worth it when the new ones have become many.
+        if known.recent.len() > 64.max(known.forms.len() / 4) {
+            known.automaton = AhoCorasick::new(&known.forms).ok();
+            if known.automaton.is_some() {
+                known.recent.clear();
+            }
+        }
     }
 
     /// The text with every known secret masked.
     pub fn mask(&self, text: &str) -> String {
         let known = self.known.read();
-        let mut masked = text.to_owned();
-        for secret in known.iter() {
-            if masked.contains(&secret.0) {
-                masked = masked.replace(&secret.0, MASK);
-            }
+        let mut found: Vec<(usize, usize)> = Vec::new();
+        if let Some(automaton) = &known.automaton {
+            found.extend(automaton.find_overlapping_iter(text).map(|hit| (hit.start(), hit.end())));
         }
+        for form in &known.recent {
+            found.extend(text.match_indices(form).map(|(at, hit)| (at, at + hit.len())));
+        }
+        for pattern in &known.folded {
+            found.extend(pattern.find_iter(text).map(|hit| (hit.start(), hit.end())));
+        }
+        if found.is_empty() {
+            return text.to_owned();
+        }
+        // A secret may lie inside of another or overlap it: what any of them covers is masked.
+        found.sort_unstable();
+        let mut masked = String::with_capacity(text.len());
+        let mut end = 0;
+        for (from, to) in found {
+            if from > end || end == 0 {
+                masked.push_str(&text[end..from]);
+                masked.push_str(MASK);
+            }
+            end = end.max(to);
+        }
+        masked.push_str(&text[end..]);
         masked
     }
+}
+
+/// A secret as JSON, YAML, XML, URLs, Secrets and debug messages write it.
+fn forms(secret: &str) -> Vec<String> {
+    let unquoted = |text: String| {
+        let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        inner.map_or(text.clone(), ToOwned::to_owned)
+    };
+    let mut forms = vec![
+        secret.to_owned(),
+        STANDARD.encode(secret),
+        STANDARD_NO_PAD.encode(secret),
+        URL_SAFE.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+        percent(secret),
+    ];
+    // Lines of a text are printed one by one; a key is known by any of them.
+    for line in secret.lines().map(str::trim).chain([secret.trim()]) {
+        if line.len() < MIN_LENGTH {
+            continue;
+        }
+        forms.push(line.to_owned());
+        forms.push(unquoted(serde_json::Value::from(line).to_string()));
+        forms.push(unquoted(format!("{line:?}")));
+        forms.push(line.replace('\'', "''"));
+        forms.push(
+            line.replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;")
+                .replace('"', "&quot;")
+                .replace('\'', "&apos;"),
+        );
+    }
+    forms
+}
+
+/// Percent-encoded as in the query of a URL.
+fn percent(text: &str) -> String {
+    use fmt::Write as _;
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }

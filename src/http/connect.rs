@@ -193,9 +193,13 @@ async fn dial(
 }
 
 fn transport(error: &io::Error, host: &str, peer: String) -> HttpError {
+    // The operating system says no more than the kind; a port-forward says why.
+    let detail = error.get_ref().map(|inner| format!(": {inner}"));
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => HttpError::Refused { peer },
-        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+        io::ErrorKind::ConnectionRefused => {
+            HttpError::Refused { peer, detail: detail.unwrap_or_default() }
+        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted if detail.is_none() => {
             HttpError::Reset { peer, phase: Phase::Connect }
         }
         io::ErrorKind::NotFound => {

@@ -40,8 +40,8 @@ pub enum HttpError {
     BadOption { what: &'static str, value: String, reason: String },
     #[error("the name `{host}` is not known: {reason}")]
     NameNotFound { host: String, reason: String },
-    #[error("connection refused by {peer}")]
-    Refused { peer: String },
+    #[error("connection refused by {peer}{detail}")]
+    Refused { peer: String, detail: String },
     #[error("{peer} cannot be reached: {reason}")]
     Unreachable { peer: String, reason: String },
     #[error("connection reset by {peer} {phase}")]

@@ -164,7 +164,7 @@ impl Reporter {
         CURRENT.set(Some(id));
         self.print_headings(&headings);
         self.event(&json!({"event": "step", "state": "started", "step": path}));
-        self.live.step_started(id, &path);
+        self.live.step_started(id, &self.redactor.mask(&path));
         id
     }
 
@@ -355,7 +355,12 @@ impl Progress for Reporter {
 
     fn waiting(&self, waiting: &Waiting) {
         let now = self.clock.monotonic();
-        self.live.waiting(waiting, CURRENT.get());
+        let shown = Waiting {
+            what: self.redactor.mask(&waiting.what),
+            reason: self.redactor.mask(&waiting.reason),
+            since: waiting.since,
+        };
+        self.live.waiting(&shown, CURRENT.get());
         let due = self.state.lock().wait_is_news(waiting, now);
         if !due {
             return;
@@ -370,7 +375,7 @@ impl Progress for Reporter {
     }
 
     fn waited(&self, what: &str) {
-        self.live.waited(what);
+        self.live.waited(&self.redactor.mask(what));
         self.state.lock().waited(what);
     }
 
