@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod controllers;
+pub mod data_plane;
 pub mod mesh;
 pub mod node;
 pub mod patch;

@@ -12,7 +12,7 @@ pub mod object;
 mod daemon_set;
 mod deployment;
 mod disruption;
-mod endpoints;
+pub(crate) mod endpoints;
 mod garbage;
 mod job;
 mod namespace;

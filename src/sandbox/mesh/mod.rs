@@ -15,7 +15,7 @@ mod gateway_objects;
 mod gateway_status;
 mod gateways;
 mod metal_lb;
-mod policy_status;
+pub(crate) mod policy_status;
 mod proxy_template;
 mod reference_grant;
 mod route_status;

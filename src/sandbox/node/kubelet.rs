@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::container::{Container, Surroundings};
-use super::images::Program;
 use super::pod_status::{self, Progress};
 use super::{World, scheduler};
 use crate::base::clock::Clock as _;
@@ -430,9 +429,4 @@ fn host_ip(api: &dyn Api, node: &str) -> String {
         .and_then(|address| address["address"].as_str())
         .unwrap_or_default()
         .to_owned()
-}
-
-/// Whether the pod runs a program that we know, and is ready.
-pub(crate) fn serves(pod: &Value, program: Program) -> bool {
-    object::is_true(pod, "Ready") && !object::is_deleting(pod) && Program::of_pod(pod) == program
 }

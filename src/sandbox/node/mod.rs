@@ -1,8 +1,8 @@
 //! Nodes without machines: a scheduler and a kubelet that bring pods to life as data.
 //!
-//! `images` says what an image would do when it runs (how long it starts, what it listens on, what it prints),
-//! `kubelet` walks each pod through its life with the statuses and events of the real one, `streams` answers logs,
-//! exec and port-forward. `World` holds what a rehearsal may change: images that cannot be pulled, pods that crash.
+//! `images` says what an image would do when it runs (how long it starts, what it prints),
+//! `kubelet` walks each pod through its life with the statuses and events of the real one. Logs, exec and port-forward
+//! are answered by `sandbox::data_plane`. `World` holds what a rehearsal may change: images that cannot be pulled, pods that crash.
 
 pub mod images;
 pub mod scheduler;
