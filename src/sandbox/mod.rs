@@ -5,6 +5,7 @@
 //! pipeline), `controllers`, `data_plane`.
 
 pub mod api;
+pub mod authz;
 pub mod controllers;
 pub mod data_plane;
 pub mod mesh;

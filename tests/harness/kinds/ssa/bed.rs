@@ -68,13 +68,28 @@ impl Bed {
         content_type: &str,
         body: Option<&Value>,
     ) -> Result<(u16, Value), Failed> {
+        self.send_as("", method, path, content_type, body)
+    }
+
+    /// One request as another user; `""` is the administrator.
+    pub(crate) fn send_as(
+        &self,
+        user: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), Failed> {
         let body = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", content_type)
-            .header("user-agent", "test-client/1.0")
-            .body(kube::client::Body::from(body))?;
+            .header("user-agent", "test-client/1.0");
+        if !user.is_empty() {
+            request = request.header("impersonate-user", user);
+        }
+        let request = request.body(kube::client::Body::from(body))?;
         #[expect(clippy::disallowed_methods, reason = "a test is its own program")]
         self.runtime.block_on(async {
             let answer = self.client.send(request).await?;

@@ -5,6 +5,7 @@
 //! step does not hide the next. Where the test bed is up (`MESHBED_KUBECONFIG`), every case and random sequences run
 //! against the server itself, and `BLESS=1` records anew.
 
+mod authz;
 mod bed;
 mod play;
 mod random;
@@ -19,6 +20,7 @@ use libtest_mimic::{Failed, Trial};
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::harness::each("ssa", Some("yaml"), recorded);
     trials.extend(small::trials());
+    trials.extend(authz::trials());
     if bed::is_up() {
         let entries = fs::read_dir(crate::harness::folder("ssa")).into_iter().flatten().flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();

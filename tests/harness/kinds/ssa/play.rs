@@ -237,6 +237,10 @@ pub(crate) fn check(
             if live.is_none() {
                 unallocated(&mut new);
             }
+            if kind.origin == Origin::Custom && step.subresource.is_empty() {
+                // Ownership is computed before the endpoint drops the status of the request.
+                new["status"] = patched["status"].clone();
+            }
             let request = UpdateRequest { target, live, new: &new, manager: &step.manager };
             let fields = ssa::update(&request)["metadata"].get("managedFields").cloned();
             let mut patched = patched;
