@@ -230,7 +230,7 @@ fn read(paths: &[PathBuf], redactor: &Redactor) -> Result<Kubeconfig, Diagnostic
         // Paths inside of a kubeconfig are relative to its file, which only `read_from` knows.
         let next = Kubeconfig::read_from(path).map_err(|error| {
             Diagnostic::new(ErrorKind::Usage, format!("`{}` is not a kubeconfig", path.display()))
-                .cause(chain(&error))
+                .cause(place_only(&chain(&error)))
         })?;
         merged = merged.merge(next).map_err(|error| {
             Diagnostic::new(ErrorKind::Usage, "the kubeconfig files do not fit together")
@@ -244,6 +244,21 @@ fn read(paths: &[PathBuf], redactor: &Redactor) -> Result<Kubeconfig, Diagnostic
     Err(Diagnostic::new(ErrorKind::Usage, "there is no kubeconfig")
         .cause(format!("looked for {}", named(paths)))
         .hint("name one with `--kubeconfig`, or rehearse with `--sandbox`"))
+}
+
+/// Where a parser stopped, without what it quotes from the file: that may be a token.
+fn place_only(message: &str) -> String {
+    let place = message.find("line ").and_then(|at| {
+        let words: Vec<&str> = message[at..].split([' ', ':', '\n']).take(4).collect();
+        match words[..] {
+            ["line", line, "column", column] => Some(format!("line {line} column {column}")),
+            _ => None,
+        }
+    });
+    match place {
+        Some(place) => format!("not valid YAML, or a field of the wrong type, at {place}"),
+        None => "not valid YAML, or a field of the wrong type".to_owned(),
+    }
 }
 
 fn learn_secrets(text: &str, redactor: &Redactor) {

@@ -13,6 +13,7 @@ mod docs;
 mod http;
 mod k8s;
 mod script;
+mod secrets;
 mod ssa;
 mod template;
 mod validation;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         http::trials(),
         k8s::trials(),
         script::trials(),
+        secrets::trials(),
         ssa::trials(),
         template::trials(),
         validation::trials(),
