@@ -14,13 +14,15 @@ const INDENT: usize = 2;
 const MAX_SIMPLE_KEY: usize = 128;
 
 /// Writes one document.
-pub(super) fn document(value: &Value) -> String {
+pub(super) fn document(value: &Value, indented: bool) -> String {
     let mut emitter = Emitter {
         out: String::with_capacity(256),
         column: 0,
         whitespace: true,
         indention: true,
         indent: None,
+        width: if indented { usize::MAX } else { WIDTH },
+        indented,
     };
     emitter.node(value, Context::Root);
     emitter.indent = None;
@@ -52,6 +54,9 @@ struct Emitter {
     /// Only indentation and `-`, `?`, `:` stand in the line so far.
     indention: bool,
     indent: Option<usize>,
+    width: usize,
+    /// Sequences are indented inside mappings.
+    indented: bool,
 }
 
 /// What a text allows.
@@ -79,7 +84,7 @@ impl Emitter {
     }
 
     fn sequence(&mut self, items: &[Value], context: Context) {
-        let indentless = context == Context::Mapping && !self.indention;
+        let indentless = context == Context::Mapping && !self.indention && !self.indented;
         let outer = self.increase_indent(indentless);
         for item in items {
             self.write_indent();
@@ -196,7 +201,7 @@ impl Emitter {
 
     /// An ASCII text without line breaks.
     fn write_plain(&mut self, text: &str, may_fold: bool) {
-        if !may_fold || self.column + 1 + text.len() <= WIDTH || !text.contains(' ') {
+        if !may_fold || self.column + 1 + text.len() <= self.width || !text.contains(' ') {
             if !self.whitespace {
                 self.put(' ');
             }
@@ -229,7 +234,7 @@ impl Emitter {
             if c == ' ' {
                 let next = chars.peek().map(|(_, next)| *next);
                 let inside = !single || (at > 0 && next.is_some());
-                if may_fold && !spaces && self.column > WIDTH && inside && next != Some(' ') {
+                if may_fold && !spaces && self.column > self.width && inside && next != Some(' ') {
                     self.write_indent();
                 } else {
                     self.put(c);
@@ -272,7 +277,7 @@ impl Emitter {
                 spaces = false;
             } else if c == ' ' {
                 let next = chars.peek().map(|(_, next)| *next);
-                if may_fold && !spaces && self.column > WIDTH && at > 0 && next.is_some() {
+                if may_fold && !spaces && self.column > self.width && at > 0 && next.is_some() {
                     self.write_indent();
                     if next == Some(' ') {
                         self.put('\\');

@@ -116,7 +116,12 @@ pub fn parse_documents(text: &str) -> Result<Vec<Document>, YamlError> {
 
 /// Writes a value as `sigs.k8s.io/yaml` does, ending with a newline.
 pub fn emit(value: &Value) -> String {
-    emit::document(value)
+    emit::document(value, false)
+}
+
+/// Writes a value as go-yaml v3 does with two spaces: sequences are indented inside mappings, nothing is folded.
+pub fn emit_indented(value: &Value) -> String {
+    emit::document(value, true)
 }
 
 /// The order of mapping keys in YAML that Go writes: runs of digits compare as numbers, letters come last.

@@ -1,0 +1,199 @@
+//! Rendered text to manifests: documents split, hooks taken out, the rest in the order in which Helm applies it.
+
+use serde_json::Value as Json;
+
+use crate::base::yaml::{self, YamlError};
+
+/// A document of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// The template's path.
+    pub source: String,
+    pub content: String,
+    pub kind: String,
+}
+
+/// A document that runs at moments of a release's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub name: String,
+    pub kind: String,
+    /// The template's path.
+    pub path: String,
+    pub manifest: String,
+    /// `pre-install`, `test`, …
+    pub events: Vec<String>,
+    pub weight: i64,
+    /// `before-hook-creation`, `hook-succeeded`, `hook-failed`.
+    pub delete_policies: Vec<String>,
+    pub output_log_policies: Vec<String>,
+}
+
+/// A document that is no YAML.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("YAML parse error on {template}: {}", .source.go_text())]
+pub struct ManifestError {
+    pub template: String,
+    pub source: YamlError,
+    /// The document.
+    pub content: String,
+}
+
+/// Kinds in the order of an install; others follow, by name.
+const INSTALL_ORDER: &[&str] = &[
+    "PriorityClass",
+    "Namespace",
+    "NetworkPolicy",
+    "ResourceQuota",
+    "LimitRange",
+    "PodSecurityPolicy",
+    "PodDisruptionBudget",
+    "ServiceAccount",
+    "Secret",
+    "SecretList",
+    "ConfigMap",
+    "StorageClass",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleList",
+    "ClusterRoleBinding",
+    "ClusterRoleBindingList",
+    "Role",
+    "RoleList",
+    "RoleBinding",
+    "RoleBindingList",
+    "Service",
+    "DaemonSet",
+    "Pod",
+    "ReplicationController",
+    "ReplicaSet",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "StatefulSet",
+    "Job",
+    "CronJob",
+    "IngressClass",
+    "Ingress",
+    "APIService",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
+
+/// Where a kind stands in an install; an uninstall goes the other way.
+pub fn install_rank(kind: &str) -> (usize, String) {
+    match INSTALL_ORDER.iter().position(|known| *known == kind) {
+        Some(rank) => (rank, String::new()),
+        None => (INSTALL_ORDER.len(), kind.to_owned()),
+    }
+}
+
+const EVENTS: &[(&str, &str)] = &[
+    ("pre-install", "pre-install"),
+    ("post-install", "post-install"),
+    ("pre-delete", "pre-delete"),
+    ("post-delete", "post-delete"),
+    ("pre-upgrade", "pre-upgrade"),
+    ("post-upgrade", "post-upgrade"),
+    ("pre-rollback", "pre-rollback"),
+    ("post-rollback", "post-rollback"),
+    ("test", "test"),
+    ("test-success", "test"),
+];
+
+/// Splits a text at lines that begin with `---`; blank documents are dropped, the others lose their leading space.
+pub fn split(text: &str) -> Vec<&str> {
+    let mut documents = Vec::new();
+    let mut rest = text.trim_start();
+    let mut at_line_start = true;
+    let mut from = 0;
+    let mut at = 0;
+    while at < rest.len() {
+        if at_line_start && rest[at..].starts_with("---") {
+            documents.push(&rest[from..at]);
+            let after = &rest[at + 3..];
+            let tail = after.trim_start_matches([' ', '\t']);
+            rest = tail;
+            from = 0;
+            at = 0;
+            at_line_start = false;
+            continue;
+        }
+        match rest[at..].find('\n') {
+            Some(newline) => {
+                at += newline + 1;
+                at_line_start = true;
+            }
+            None => break,
+        }
+    }
+    documents.push(&rest[from..]);
+    documents
+        .into_iter()
+        .filter(|document| !document.trim().is_empty())
+        .map(str::trim_start)
+        .collect()
+}
+
+/// Sorts the documents of rendered templates into hooks and manifests, both in install order.
+pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut hooks = Vec::new();
+    let mut manifests = Vec::new();
+    for (source, text) in files {
+        if text.trim().is_empty() {
+            continue;
+        }
+        for document in split(&text) {
+            let value = yaml::parse(document).map_err(|error| ManifestError {
+                template: source.clone(),
+                source: error,
+                content: document.to_owned(),
+            })?;
+            let text_at = |pointer: &str| {
+                value.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
+            };
+            let kind = text_at("/kind");
+            let annotation = |name: &str| {
+                let annotations = value.pointer("/metadata/annotations")?;
+                annotations.get(name).map(|found| match found {
+                    Json::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+            };
+            let Some(events) = annotation("helm.sh/hook") else {
+                let source = source.clone();
+                manifests.push(Manifest { source, content: document.to_owned(), kind });
+                continue;
+            };
+            let words = |text: &str| -> Vec<String> {
+                text.split(',').map(|word| word.trim().to_lowercase()).collect()
+            };
+            let known: Option<Vec<String>> = words(&events)
+                .iter()
+                .map(|word| {
+                    EVENTS.iter().find(|(name, _)| name == word).map(|(_, event)| (*event).to_owned())
+                })
+                .collect();
+            // Helm drops a hook of an unknown event without a word.
+            let Some(events) = known else { continue };
+            let policies = |name: &str| annotation(name).map_or_else(Vec::new, |text| words(&text));
+            hooks.push(Hook {
+                name: text_at("/metadata/name"),
+                kind,
+                path: source.clone(),
+                manifest: document.to_owned(),
+                events,
+                weight: annotation("helm.sh/hook-weight")
+                    .and_then(|weight| weight.parse().ok())
+                    .unwrap_or(0),
+                delete_policies: policies("helm.sh/hook-delete-policy"),
+                output_log_policies: policies("helm.sh/hook-output-log-policy"),
+            });
+        }
+    }
+    hooks.sort_by_key(|hook| install_rank(&hook.kind));
+    manifests.sort_by_key(|manifest| install_rank(&manifest.kind));
+    Ok((hooks, manifests))
+}

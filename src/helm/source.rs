@@ -1,0 +1,122 @@
+//! Where charts come from: a folder, a `.tgz`, or a folder of `.tgz` files with name and version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::chart::{Chart, ChartError, File, IgnoreRules, MAX_SIZE};
+use super::semver::{Constraint, Version};
+
+/// A chart that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("chart `{path}` does not exist")]
+    NotFound { path: PathBuf },
+    #[error("no chart `{name}` {wanted} in `{folder}`; there are: {found}")]
+    NoVersion { name: String, wanted: String, folder: PathBuf, found: String },
+    #[error("cannot read `{path}`: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` leads outside the chart")]
+    Escapes { path: PathBuf },
+    #[error("chart `{path}`: {source}")]
+    Chart { path: PathBuf, source: ChartError },
+}
+
+/// Loads a chart from a folder with `Chart.yaml` or a packed chart.
+pub fn load(path: &Path) -> Result<Chart, SourceError> {
+    let not_found = || SourceError::NotFound { path: path.to_owned() };
+    let facts = fs::metadata(path).map_err(|_| not_found())?;
+    let loaded = if facts.is_dir() {
+        Chart::from_files(read_folder(path)?)
+    } else {
+        Chart::from_archive(&read(path)?)
+    };
+    loaded.map_err(|source| SourceError::Chart { path: path.to_owned(), source })
+}
+
+/// Finds `name-VERSION.tgz` in a folder: the given version, else the newest that satisfies the constraint.
+pub fn find(folder: &Path, name: &str, version: &str) -> Result<PathBuf, SourceError> {
+    let exact = folder.join(format!("{name}-{version}.tgz"));
+    if !version.is_empty() && exact.is_file() {
+        return Ok(exact);
+    }
+    let entries = fs::read_dir(folder)
+        .map_err(|source| SourceError::Read { path: folder.to_owned(), source })?;
+    let mut found: Vec<(Version, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            let version = file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".tgz")?;
+            Some((Version::parse(version).ok()?, entry.path()))
+        })
+        .collect();
+    found.sort_by(|a, b| b.0.precedence(&a.0));
+    let wanted = if version.is_empty() { "*" } else { version };
+    let constraint = Constraint::parse(wanted).ok();
+    let fits = |version: &Version| {
+        constraint.as_ref().is_some_and(|constraint| constraint.matches(version))
+    };
+    match found.iter().find(|(version, _)| fits(version)) {
+        Some((_, path)) => Ok(path.clone()),
+        None => {
+            let versions: Vec<String> =
+                found.iter().map(|(version, _)| version.to_string()).collect();
+            Err(SourceError::NoVersion {
+                name: name.to_owned(),
+                wanted: version.to_owned(),
+                folder: folder.to_owned(),
+                found: if versions.is_empty() { "none".to_owned() } else { versions.join(", ") },
+            })
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
+    fs::read(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })
+}
+
+fn read_folder(root: &Path) -> Result<Vec<File>, SourceError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| SourceError::Read { path, source }
+    };
+    let canonical = fs::canonicalize(root).map_err(failed(root))?;
+    let rules = match fs::read(root.join(".helmignore")) {
+        Ok(text) => IgnoreRules::parse(&String::from_utf8_lossy(&text)),
+        Err(_) => IgnoreRules::parse(""),
+    };
+    let mut files = Vec::new();
+    let mut left = MAX_SIZE;
+    let mut folders = vec![(PathBuf::new(), 0)];
+    while let Some((relative, depth)) = folders.pop() {
+        let folder = root.join(&relative);
+        for entry in fs::read_dir(&folder).map_err(failed(&folder))? {
+            let entry = entry.map_err(failed(&folder))?;
+            let inner = relative.join(entry.file_name());
+            let path = entry.path();
+            let name = inner.to_string_lossy().replace('\\', "/");
+            // A link may lead elsewhere inside the chart, never outside.
+            let target = fs::canonicalize(&path).map_err(failed(&path))?;
+            if !target.starts_with(&canonical) || depth > 64 {
+                return Err(SourceError::Escapes { path });
+            }
+            let facts = fs::metadata(&path).map_err(failed(&path))?;
+            if rules.ignores(&name, facts.is_dir()) {
+                continue;
+            }
+            if facts.is_dir() {
+                folders.push((inner, depth + 1));
+                continue;
+            }
+            let Some(rest) = left.checked_sub(facts.len()) else {
+                let source = ChartError::TooBig;
+                return Err(SourceError::Chart { path: root.to_owned(), source });
+            };
+            left = rest;
+            let data = read(&path)?;
+            let data = data.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&data);
+            files.push(File::new(name, data));
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}

@@ -1,0 +1,195 @@
+//! Methods of values: `.Files.Get`, `.Capabilities.APIVersions.Has`, `.Values.YAML` and so on. The receiver is the first
+//! argument.
+
+use std::rc::Rc;
+
+use base64::Engine as _;
+use serde_json::{Map, Value as Json};
+
+use super::{Fault, Function, ListKind, MapKind, Type, Value, any, done, text};
+use crate::base::yaml;
+use crate::helm::glob::Glob;
+use crate::helm::template::object::{FileMap, Object, bytes};
+use crate::helm::template::text::from_bytes;
+use crate::helm::template::value::Entries;
+
+/// The method of a value by its name.
+pub(crate) fn method(value: &Value, name: &str) -> Option<&'static Function> {
+    let table = match value {
+        Value::Map(map) if map.kind == MapKind::Values => VALUES,
+        Value::List(list) if list.kind == ListKind::Versions => VERSIONS,
+        Value::Object(object) => match &**object {
+            Object::Files(_) => FILES,
+            Object::KubeVersion(_) => KUBE_VERSION,
+            Object::SemVer(_) => SEMVER,
+            Object::Time(_) => TIME,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    table.iter().find(|method| method.name == name)
+}
+
+const FILES: &[Function] = &[
+    Function::new("Get", &[Type::Str], |_, a| {
+        done(files(a).get(text(a, 1)).map_or_else(String::new, |data| from_bytes(data)))
+    }),
+    Function::new("GetBytes", &[Type::Str], |_, a| {
+        Ok(bytes(files(a).get(text(a, 1)).map_or(&[][..], |data| data)))
+    }),
+    Function::new("Glob", &[Type::Str], |_, a| {
+        let glob = Glob::new(text(a, 1)).unwrap_or_else(|| Glob::everything());
+        let found: FileMap = files(a)
+            .iter()
+            .filter(|(name, _)| glob.matches(name))
+            .map(|(name, data)| (name.clone(), data.clone()))
+            .collect();
+        Ok(Value::object(Object::Files(found)))
+    }),
+    Function::new("AsConfig", &[], |_, a| done(as_yaml(a, |data| from_bytes(data)))),
+    Function::new("AsSecrets", &[], |_, a| {
+        done(as_yaml(a, |data| base64::engine::general_purpose::STANDARD.encode(data)))
+    }),
+    Function::new("Lines", &[Type::Str], |_, a| {
+        let mut files = files(a);
+        let Some(data) = files.remove(text(a, 1)).filter(|data| !data.is_empty()) else {
+            return Ok(Value::strings(Vec::<String>::new()));
+        };
+        let source = from_bytes(&data);
+        let source = source.strip_suffix('\n').unwrap_or(&source);
+        Ok(Value::strings(source.split('\n')))
+    }),
+];
+
+/// The receiver; methods are only called on their own type.
+fn files(a: &[Value]) -> FileMap {
+    match any(a, 0) {
+        Value::Object(object) => match &**object {
+            Object::Files(files) => files.clone(),
+            _ => FileMap::new(),
+        },
+        _ => FileMap::new(),
+    }
+}
+
+fn as_yaml(a: &[Value], encode: fn(&[u8]) -> String) -> String {
+    let map: Map<String, Json> = files(a)
+        .iter()
+        .map(|(name, data)| (super::paths::base(name).to_owned(), Json::from(encode(data))))
+        .collect();
+    let mut out = yaml::emit(&Json::Object(map));
+    if out.ends_with('\n') {
+        out.pop();
+    }
+    out
+}
+
+const VALUES: &[Function] = &[
+    Function::new("AsMap", &[], |_, a| match any(a, 0) {
+        Value::Map(map) => Ok(Value::map(map.entries.borrow().clone())),
+        _ => Ok(Value::map(Entries::new())),
+    }),
+    Function::new("YAML", &[], |_, a| {
+        done(yaml::emit(&any(a, 0).to_json().map_err(|error| Fault::new(error.0))?))
+    }),
+    Function::new("Table", &[Type::Str], |_, a| {
+        let mut table = any(a, 0).clone();
+        for name in text(a, 1).split('.') {
+            table = match &table {
+                Value::Map(map) => map.get(name),
+                _ => None,
+            }
+            .filter(|value| matches!(value, Value::Map(_)))
+            .ok_or_else(|| {
+                Fault::new(format!("{} is not a table", crate::helm::template::text::quote(name)))
+            })?;
+        }
+        Ok(table)
+    }),
+    Function::new("PathValue", &[Type::Str], |_, a| {
+        let mut value = any(a, 0).clone();
+        for name in text(a, 1).split('.') {
+            value = match &value {
+                Value::Map(map) => map.get(name),
+                _ => None,
+            }
+            .ok_or_else(|| {
+                Fault::new(format!("{} is not a value", crate::helm::template::text::quote(name)))
+            })?;
+        }
+        Ok(value)
+    }),
+];
+
+const VERSIONS: &[Function] = &[Function::new("Has", &[Type::Str], |_, a| {
+    let wanted = text(a, 1);
+    Ok(Value::Bool(match any(a, 0) {
+        Value::List(list) => {
+            list.items.iter().any(|item| matches!(item, Value::Str(text) if **text == *wanted))
+        }
+        _ => false,
+    }))
+})];
+
+const KUBE_VERSION: &[Function] = &[
+    Function::new("GitVersion", &[], |_, a| match any(a, 0) {
+        Value::Object(object) => Ok(object.field("Version").unwrap_or(Value::Nil)),
+        _ => Ok(Value::Nil),
+    }),
+    Function::new("String", &[], |_, a| done(stringer(a))),
+];
+
+const SEMVER: &[Function] = &[
+    Function::new("Major", &[], |_, a| number(a, |version| version.major)),
+    Function::new("Minor", &[], |_, a| number(a, |version| version.minor)),
+    Function::new("Patch", &[], |_, a| number(a, |version| version.patch)),
+    Function::new("Prerelease", &[], |_, a| part(a, |version| version.prerelease.clone())),
+    Function::new("Metadata", &[], |_, a| part(a, |version| version.metadata.clone())),
+    Function::new("Original", &[], |_, a| part(a, |version| version.original.clone())),
+    Function::new("String", &[], |_, a| done(stringer(a))),
+];
+
+fn stringer(a: &[Value]) -> String {
+    match any(a, 0) {
+        Value::Object(object) => object.stringer().unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn version(a: &[Value]) -> Option<&crate::helm::semver::Version> {
+    match any(a, 0) {
+        Value::Object(object) => match &**object {
+            Object::SemVer(version) => Some(version),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn number(a: &[Value], read: fn(&crate::helm::semver::Version) -> u64) -> Result<Value, Fault> {
+    let found = version(a).map_or(0, read);
+    let kind = crate::helm::template::value::IntKind::Uint64;
+    Ok(Value::Int(found.cast_signed(), kind))
+}
+
+fn part(a: &[Value], read: fn(&crate::helm::semver::Version) -> Rc<str>) -> Result<Value, Fault> {
+    Ok(version(a).map_or_else(|| Value::str(""), |version| Value::Str(read(version))))
+}
+
+const TIME: &[Function] = &[
+    Function::new("Format", &[Type::Str], |_, a| match any(a, 0) {
+        Value::Object(object) => match &**object {
+            Object::Time(time) => done(time.format(text(a, 1))),
+            _ => done(""),
+        },
+        _ => done(""),
+    }),
+    Function::new("Unix", &[], |_, a| match any(a, 0) {
+        Value::Object(object) => match &**object {
+            Object::Time(time) => Ok(Value::int64(time.0.timestamp().as_second())),
+            _ => Ok(Value::int64(0)),
+        },
+        _ => Ok(Value::int64(0)),
+    }),
+    Function::new("String", &[], |_, a| done(stringer(a))),
+];

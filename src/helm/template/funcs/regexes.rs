@@ -1,0 +1,274 @@
+//! Regular expressions in Go's syntax (RE2), run by the `regex` crate after a translation of what differs.
+
+use regex::Regex;
+
+use super::{Fault, Function, Type, Value, done, int, text};
+use crate::helm::template::text::quote_with;
+
+const MATCH: &[Type] = &[Type::Str, Type::Str];
+const MATCH_N: &[Type] = &[Type::Str, Type::Str, Type::Int];
+const REPLACE: &[Type] = &[Type::Str, Type::Str, Type::Str];
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::new("regexMatch", MATCH, |_, a| {
+        Ok(Value::Bool(compile(text(a, 0)).is_ok_and(|regex| regex.is_match(text(a, 1)))))
+    }),
+    Function::new("mustRegexMatch", MATCH, |_, a| {
+        Ok(Value::Bool(compile(text(a, 0)).map_err(Fault::Plain)?.is_match(text(a, 1))))
+    }),
+    Function::new("regexFind", MATCH, |_, a| find(a, must(a)?)),
+    Function::new("mustRegexFind", MATCH, |_, a| find(a, checked(a)?)),
+    Function::new("regexFindAll", MATCH_N, |_, a| Ok(find_all(a, &must(a)?))),
+    Function::new("mustRegexFindAll", MATCH_N, |_, a| Ok(find_all(a, &checked(a)?))),
+    Function::new("regexReplaceAll", REPLACE, |_, a| replace(a, &must(a)?)),
+    Function::new("mustRegexReplaceAll", REPLACE, |_, a| replace(a, &checked(a)?)),
+    Function::new("regexReplaceAllLiteral", REPLACE, |_, a| literal(a, &must(a)?)),
+    Function::new("mustRegexReplaceAllLiteral", REPLACE, |_, a| literal(a, &checked(a)?)),
+    Function::new("regexSplit", MATCH_N, |_, a| Ok(split(a, &must(a)?))),
+    Function::new("mustRegexSplit", MATCH_N, |_, a| Ok(split(a, &checked(a)?))),
+    Function::new("regexQuoteMeta", &[Type::Str], |_, a| {
+        let mut out = String::new();
+        for c in text(a, 0).chars() {
+            if "\\.+*?()|[]{}^$".contains(c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        done(out)
+    }),
+];
+
+/// `MustCompile` panics with a text of its own.
+fn must(a: &[Value]) -> Result<Regex, Fault> {
+    compile(text(a, 0)).map_err(|error| {
+        let pattern = if text(a, 0).contains('`') {
+            quote_with(text(a, 0), '"', false)
+        } else {
+            format!("`{}`", text(a, 0))
+        };
+        Fault::new(format!("regexp: Compile({pattern}): {error}"))
+    })
+}
+
+fn checked(a: &[Value]) -> Result<Regex, Fault> {
+    compile(text(a, 0)).map_err(Fault::Plain)
+}
+
+fn find(a: &[Value], regex: Regex) -> Result<Value, Fault> {
+    done(regex.find(text(a, 1)).map_or("", |found| found.as_str()))
+}
+
+/// Matches as Go counts them: an empty match right after another match is none.
+fn matches<'a>(regex: &Regex, source: &'a str) -> Vec<regex::Match<'a>> {
+    let mut last_end = None;
+    regex
+        .find_iter(source)
+        .filter(|found| {
+            let keep = !(found.is_empty() && last_end == Some(found.start()));
+            last_end = Some(found.end());
+            keep
+        })
+        .collect()
+}
+
+fn find_all(a: &[Value], regex: &Regex) -> Value {
+    let limit = usize::try_from(int(a, 2)).unwrap_or(usize::MAX);
+    Value::strings(matches(regex, text(a, 1)).into_iter().take(limit).map(|m| m.as_str()))
+}
+
+fn replace(a: &[Value], regex: &Regex) -> Result<Value, Fault> {
+    done(regex.replace_all(text(a, 1), text(a, 2)).into_owned())
+}
+
+fn literal(a: &[Value], regex: &Regex) -> Result<Value, Fault> {
+    done(regex.replace_all(text(a, 1), regex::NoExpand(text(a, 2))).into_owned())
+}
+
+fn split(a: &[Value], regex: &Regex) -> Value {
+    let (source, count) = (text(a, 1), int(a, 2));
+    if count == 0 {
+        return Value::strings(Vec::<String>::new());
+    }
+    if !text(a, 0).is_empty() && source.is_empty() {
+        return Value::strings([""]);
+    }
+    let limit = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut parts: Vec<&str> = Vec::new();
+    let mut from = 0;
+    let mut end = 0;
+    for found in matches(regex, source) {
+        if parts.len() + 1 == limit {
+            break;
+        }
+        end = found.start();
+        if found.end() != 0 {
+            parts.push(&source[from..end]);
+        }
+        from = found.end();
+    }
+    if end != source.len() {
+        parts.push(&source[from..]);
+    }
+    Value::strings(parts)
+}
+
+/// Compiles a Go pattern.
+pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+    let translated = translate(pattern)?;
+    Regex::new(&translated).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default();
+        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+        format!("error parsing regexp: {}", go_reason(reason, pattern))
+    })
+}
+
+/// The common mistakes in Go's words.
+fn go_reason(reason: &str, pattern: &str) -> String {
+    if reason.contains("unclosed group") {
+        format!("missing closing ): `{pattern}`")
+    } else if reason.contains("unopened group") {
+        format!("unexpected ): `{pattern}`")
+    } else if reason.contains("unclosed character class") {
+        let from = pattern.rfind('[').unwrap_or(0);
+        format!("missing closing ]: `{}`", &pattern[from..])
+    } else if reason.contains("repetition operator missing expression") {
+        let operator = pattern.chars().find(|c| "*+?".contains(*c)).unwrap_or('*');
+        format!("missing argument to repetition operator: `{operator}`")
+    } else if reason.contains("look-around") {
+        let from = pattern.find("(?").unwrap_or(0);
+        format!("invalid or unsupported Perl syntax: `{}`", pattern.get(from..from + 3).unwrap_or("(?"))
+    } else {
+        format!("{reason}: `{pattern}`")
+    }
+}
+
+const DIGIT: &str = "0-9";
+const WORD: &str = "0-9A-Za-z_";
+const SPACE: &str = r"\t\n\f\r ";
+
+/// Go's classes are ASCII, `\Q…\E` quotes, and a class has no set operations; the crate differs in all three.
+fn translate(pattern: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let mut rest = pattern;
+    let mut in_class = false;
+    let mut class_start = false;
+    let mut after_repeat = false;
+    while let Some(c) = rest.chars().next() {
+        let mut length = c.len_utf8();
+        let mut repeat = false;
+        if c == '\\' {
+            let next = rest[1..].chars().next();
+            length += next.map_or(0, char::len_utf8);
+            match next {
+                Some('Q') if !in_class => {
+                    let body = &rest[2..];
+                    let end = body.find("\\E");
+                    let quoted = &body[..end.unwrap_or(body.len())];
+                    out.push_str(&regex::escape(quoted));
+                    length = 2 + quoted.len() + if end.is_some() { 2 } else { 0 };
+                }
+                Some('d') => out.push_str(&class(DIGIT, false, in_class)),
+                Some('D') => out.push_str(&class(DIGIT, true, in_class)),
+                Some('w') => out.push_str(&class(WORD, false, in_class)),
+                Some('W') => out.push_str(&class(WORD, true, in_class)),
+                Some('s') => out.push_str(&class(SPACE, false, in_class)),
+                Some('S') => out.push_str(&class(SPACE, true, in_class)),
+                Some('b') if !in_class => out.push_str("(?-u:\\b)"),
+                Some('B') if !in_class => out.push_str("(?-u:\\B)"),
+                Some('z') => out.push_str("\\z"),
+                Some('C') => out.push_str("(?s:.)"),
+                None => return Err("error parsing regexp: trailing backslash at end of expression: ``".to_owned()),
+                Some('Z' | 'E' | 'h' | 'H' | 'R' | 'X' | 'G' | 'K' | '<' | '>') if next != Some('<') && next != Some('>') => {
+                    return Err(format!("error parsing regexp: invalid escape sequence: `{}`", &rest[..length]));
+                }
+                Some(_) => out.push_str(&rest[..length]),
+            }
+            class_start = false;
+        } else if in_class {
+            match c {
+                ']' if !class_start => {
+                    in_class = false;
+                    out.push(']');
+                }
+                '[' if rest.starts_with("[:") => match rest.find(":]") {
+                    Some(end) => {
+                        length = end + 2;
+                        out.push_str(&rest[..length]);
+                    }
+                    None => out.push_str("\\["),
+                },
+                '[' => out.push_str("\\["),
+                ']' => out.push_str("\\]"),
+                '&' | '~' => {
+                    out.push('\\');
+                    out.push(c);
+                }
+                '-' if rest.starts_with("--") => out.push_str("\\-"),
+                c => out.push(c),
+            }
+            class_start = class_start && c == '^' && out.ends_with("[^");
+        } else {
+            match c {
+                '[' => {
+                    in_class = true;
+                    class_start = true;
+                    out.push('[');
+                    if rest[1..].starts_with('^') {
+                        out.push('^');
+                        length = 2;
+                    }
+                }
+                '*' | '+' | '?' => {
+                    if after_repeat && c != '?' {
+                        return Err(format!("error parsing regexp: invalid nested repetition operator: `{}`", nested(pattern, rest)));
+                    }
+                    repeat = !(after_repeat && c == '?');
+                    out.push(c);
+                }
+                '{' => match counted(rest) {
+                    Some(n) => {
+                        if after_repeat {
+                            return Err(format!("error parsing regexp: invalid nested repetition operator: `{}`", nested(pattern, rest)));
+                        }
+                        if rest[1..n - 1].split(',').any(|part| part.parse::<u32>().is_ok_and(|count| count > 1_000)) {
+                            return Err(format!("error parsing regexp: invalid repeat count: `{}`", &rest[..n]));
+                        }
+                        out.push_str(&rest[..n]);
+                        length = n;
+                        repeat = true;
+                    }
+                    None => out.push_str("\\{"),
+                },
+                '}' => out.push_str("\\}"),
+                c => out.push(c),
+            }
+        }
+        after_repeat = repeat;
+        rest = &rest[length..];
+    }
+    Ok(out)
+}
+
+fn nested(pattern: &str, rest: &str) -> String {
+    let at = pattern.len() - rest.len();
+    let from = pattern[..at].char_indices().next_back().map_or(0, |(from, _)| from);
+    pattern[from..].chars().take(2).collect()
+}
+
+/// The length of `{n}`, `{n,}` or `{n,m}`; any other brace is a brace.
+fn counted(text: &str) -> Option<usize> {
+    let end = text.find('}')?;
+    let body = &text[1..end];
+    let (low, high) = body.split_once(',').unwrap_or((body, "0"));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    (!low.is_empty() && digits(low) && digits(high)).then_some(end + 1)
+}
+
+fn class(members: &str, negated: bool, inside: bool) -> String {
+    match (negated, inside) {
+        (false, true) => members.to_owned(),
+        (true, _) => format!("[^{members}]"),
+        (false, false) => format!("[{members}]"),
+    }
+}
