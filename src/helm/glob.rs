@@ -15,7 +15,10 @@ enum Part {
     Star,
     /// `**`: any run.
     Deep,
-    Class { negated: bool, ranges: Vec<(char, char)> },
+    Class {
+        negated: bool,
+        ranges: Vec<(char, char)>,
+    },
     Alternatives(Vec<Vec<Part>>),
 }
 

@@ -173,7 +173,10 @@ pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest
             let known: Option<Vec<String>> = words(&events)
                 .iter()
                 .map(|word| {
-                    EVENTS.iter().find(|(name, _)| name == word).map(|(_, event)| (*event).to_owned())
+                    EVENTS
+                        .iter()
+                        .find(|(name, _)| name == word)
+                        .map(|(_, event)| (*event).to_owned())
                 })
                 .collect();
             // Helm drops a hook of an unknown event without a word.

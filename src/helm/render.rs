@@ -24,7 +24,9 @@ pub enum RenderError {
     Template(#[from] TemplateError),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("values don't meet the specifications of the schema(s) in the following chart(s):\n{0}")]
+    #[error(
+        "values don't meet the specifications of the schema(s) in the following chart(s):\n{0}"
+    )]
     Schema(String),
     #[error("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {found}")]
     KubeVersion { wanted: String, found: String },
@@ -237,10 +239,7 @@ fn root_scope(values: Map<String, Json>, release: &ReleaseFacts, seen: Seen) -> 
     [
         ("Release".into(), Value::map(facts)),
         ("Capabilities".into(), Value::object(Object::Capabilities(Rc::new(seen)))),
-        (
-            "Values".into(),
-            Value::typed_map(Value::entries_from_json(&values), MapKind::Values),
-        ),
+        ("Values".into(), Value::typed_map(Value::entries_from_json(&values), MapKind::Values)),
     ]
     .into()
 }

@@ -56,8 +56,10 @@ impl Version {
         if text.len() > MAX_LEN {
             return Err(SemverError::VersionTooLong);
         }
-        let parts =
-            PATTERN.as_ref().and_then(|pattern| pattern.captures(text)).ok_or(SemverError::Version)?;
+        let parts = PATTERN
+            .as_ref()
+            .and_then(|pattern| pattern.captures(text))
+            .ok_or(SemverError::Version)?;
         let part = |n: usize| parts.get(n).map_or("", |part| part.as_str());
         let number = |n: usize| match part(n) {
             "" => Ok(0),

@@ -73,9 +73,8 @@ fn inner_path(path: &str) -> Result<String, ChartError> {
             "chart illegally contains content outside the base directory: {path:?}"
         ));
     }
-    let drive = |name: &str| {
-        matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic())
-    };
+    let drive =
+        |name: &str| matches!(name.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if drive(parts[0]) {
         return illegal("chart contains illegally named files");
     }

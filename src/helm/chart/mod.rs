@@ -193,8 +193,9 @@ impl Chart {
             }
             let loaded = if name.ends_with(".tgz") {
                 match files.first() {
-                    Some(file) if file.name == name => archive::unpack(&file.data)
-                        .and_then(|files| Self::build(files, depth + 1)),
+                    Some(file) if file.name == name => {
+                        archive::unpack(&file.data).and_then(|files| Self::build(files, depth + 1))
+                    }
                     _ => continue,
                 }
             } else {

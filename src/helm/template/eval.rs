@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
 
+use super::Environment;
 use super::ast::{Argument, Branch, Call, Command, Literal, Node, Pipe, Term, Tree, is_blank};
 use super::error::{Cause, ExecError, Fault};
 use super::funcs::{self, Function, Type};
 use super::print;
 use super::stack::Stack;
 use super::value::{ListKind, Value};
-use super::Environment;
 
 /// Go's limit, in the message; ours is the stack.
 const MAX_EXEC_DEPTH: usize = 100_000;
@@ -309,10 +309,7 @@ impl<'s> State<'s, '_> {
     fn walk_template(&mut self, dot: &Slot, call: &'s Call) -> Done<()> {
         self.at = (call.at, call);
         let Some(tree) = self.templates.find(&call.name) else {
-            return self.error(format!(
-                "template {} not defined",
-                super::text::quote(&call.name)
-            ));
+            return self.error(format!("template {} not defined", super::text::quote(&call.name)));
         };
         self.check_stack()?;
         let value = match &call.pipe {
@@ -373,8 +370,7 @@ impl<'s> State<'s, '_> {
 
     fn not_a_function(&self, arguments: &[Argument], last: Option<&Value>) -> Done<()> {
         if arguments.len() > 1 || last.is_some() {
-            return self
-                .error(format!("can't give argument to non-function {}", arguments[0]));
+            return self.error(format!("can't give argument to non-function {}", arguments[0]));
         }
         Ok(())
     }
@@ -532,9 +528,9 @@ impl<'s> State<'s, '_> {
                 Ok(Slot { value, boxed: true })
             }
             Value::Object(object) => match object.field(name) {
-                Some(_) if has_arguments => self.error(format!(
-                    "{name} has arguments but cannot be invoked as function"
-                )),
+                Some(_) if has_arguments => {
+                    self.error(format!("{name} has arguments but cannot be invoked as function"))
+                }
                 Some(value) => Ok(Slot { value, boxed: false }),
                 None => self.no_field(receiver, name),
             },
@@ -573,9 +569,7 @@ impl<'s> State<'s, '_> {
                 params.len()
             ));
         }
-        let type_at = |n: usize| {
-            params.get(n).copied().or(function.variadic).unwrap_or(Type::Any)
-        };
+        let type_at = |n: usize| params.get(n).copied().or(function.variadic).unwrap_or(Type::Any);
         if function.short_circuits() {
             let ends_on = name == "or";
             let mut value = Value::Nil;
@@ -686,14 +680,11 @@ impl<'s> State<'s, '_> {
             (Type::Bool, _) => self.error(format!("expected bool; found {argument}")),
             (Type::Str, _) => self.error(format!("expected string; found {argument}")),
             (Type::Int, _) => self.error(format!("expected integer; found {argument}")),
-            (Type::Uint32, _) => {
-                self.error(format!("expected unsigned integer; found {argument}"))
-            }
+            (Type::Uint32, _) => self.error(format!("expected unsigned integer; found {argument}")),
             (Type::Float, _) => self.error(format!("expected float; found {argument}")),
-            (Type::Map | Type::List | Type::Time | Type::Certificate, _) => self.error(format!(
-                "can't handle {argument} for arg of type {}",
-                wanted.name()
-            )),
+            (Type::Map | Type::List | Type::Time | Type::Certificate, _) => {
+                self.error(format!("can't handle {argument} for arg of type {}", wanted.name()))
+            }
         }
     }
 }

@@ -209,7 +209,12 @@ impl<'a> Lexer<'a> {
                 self.line += self.text[self.start..self.at].matches('\n').count();
                 return Some(self.item(Kind::Text));
             }
-            return Some(Item { kind: Kind::Eof, at: self.at, text: "EOF".into(), line: self.start_line });
+            return Some(Item {
+                kind: Kind::Eof,
+                at: self.at,
+                text: "EOF".into(),
+                line: self.start_line,
+            });
         };
         if x > 0 {
             let delim = self.at + x;

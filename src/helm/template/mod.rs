@@ -82,9 +82,7 @@ pub(crate) fn render(
     mut sources: Vec<Source>,
 ) -> Result<Vec<(String, String)>, TemplateError> {
     let depth = |name: &str| name.matches('/').count();
-    sources.sort_by(|a, b| {
-        depth(&b.name).cmp(&depth(&a.name)).then_with(|| b.name.cmp(&a.name))
-    });
+    sources.sort_by(|a, b| depth(&b.name).cmp(&depth(&a.name)).then_with(|| b.name.cmp(&a.name)));
     let mut templates = Templates::default();
     for source in &sources {
         let trees = parse::parse(&source.name, &source.text)

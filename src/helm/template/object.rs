@@ -144,7 +144,10 @@ impl Object {
             Self::Files(files) => {
                 use base64::Engine as _;
                 let encode = |data: &[u8]| base64::engine::general_purpose::STANDARD.encode(data);
-                files.iter().map(|(name, data)| (name.to_string(), Json::from(encode(data)))).collect()
+                files
+                    .iter()
+                    .map(|(name, data)| (name.to_string(), Json::from(encode(data))))
+                    .collect()
             }
             Self::Time(time) => json!(time.rfc3339()),
             Self::SemVer(version) => json!(version.to_string()),

@@ -252,7 +252,11 @@ impl Parser<'_> {
                 if self.local.range_depth == 0 {
                     return self.error(&format!("{{{{{name}}}}} outside {{{{range}}}}"));
                 }
-                if item.kind == Kind::Break { Node::Break(item.at) } else { Node::Continue(item.at) }
+                if item.kind == Kind::Break {
+                    Node::Break(item.at)
+                } else {
+                    Node::Continue(item.at)
+                }
             }
             Kind::Else => {
                 let next = self.peek_non_space();
@@ -576,7 +580,8 @@ fn unquote_char(text: &str, quote: char) -> Option<(Piece, &str)> {
     let escape = chars.next()?;
     let rest = chars.as_str();
     let hex = |n: usize| -> Option<(u32, &str)> {
-        let digits = rest.get(..n).filter(|digits| digits.bytes().all(|d| d.is_ascii_hexdigit()))?;
+        let digits =
+            rest.get(..n).filter(|digits| digits.bytes().all(|d| d.is_ascii_hexdigit()))?;
         Some((u32::from_str_radix(digits, 16).ok()?, &rest[n..]))
     };
     let piece = match escape {
@@ -598,8 +603,9 @@ fn unquote_char(text: &str, quote: char) -> Option<(Piece, &str)> {
             return Some((Piece::Char(char::from_u32(value)?), tail));
         }
         '0'..='7' => {
-            let digits =
-                text.get(1..4).filter(|digits| digits.bytes().all(|d| (b'0'..=b'7').contains(&d)))?;
+            let digits = text
+                .get(1..4)
+                .filter(|digits| digits.bytes().all(|d| (b'0'..=b'7').contains(&d)))?;
             let value = u8::try_from(u32::from_str_radix(digits, 8).ok()?).ok()?;
             return Some((Piece::Byte(value), &text[4..]));
         }
@@ -610,13 +616,8 @@ fn unquote_char(text: &str, quote: char) -> Option<(Piece, &str)> {
 
 /// What a number can mean. Go tries integer, then float, and lets one be the other where it is exact.
 fn number(text: &str, kind: Kind) -> Result<Literal, String> {
-    let literal = |int, uint, float| Literal {
-        text: text.to_owned(),
-        int,
-        uint,
-        float,
-        complex: false,
-    };
+    let literal =
+        |int, uint, float| Literal { text: text.to_owned(), int, uint, float, complex: false };
     if kind == Kind::CharConstant {
         let malformed = || format!("malformed character constant: {text}");
         let inner = text.get(1..text.len().saturating_sub(1)).ok_or_else(malformed)?;

@@ -29,7 +29,9 @@ pub(crate) fn strval(value: &Value) -> String {
     match value {
         Value::List(list) if list.kind == ListKind::Bytes => super::text::from_bytes(&list.bytes()),
         // The value's own String method has a pointer receiver, which a copy does not have.
-        Value::Object(object) if matches!(**object, Object::KubeVersion(_)) => struct_text(object, 0),
+        Value::Object(object) if matches!(**object, Object::KubeVersion(_)) => {
+            struct_text(object, 0)
+        }
         other => to_string(other),
     }
 }
@@ -144,7 +146,8 @@ const MAX_WIDTH: i64 = 1_000_000;
 /// `fmt.Sprintf`.
 pub(crate) fn sprintf(format: &str, values: &[Value]) -> String {
     let mut out = String::with_capacity(format.len() + 16);
-    let mut state = Directives { values, next: 0, reordered: false, chars: format, good_index: true };
+    let mut state =
+        Directives { values, next: 0, reordered: false, chars: format, good_index: true };
     while let Some(at) = state.chars.find('%') {
         out.push_str(&state.chars[..at]);
         state.chars = &state.chars[at + 1..];
@@ -279,7 +282,9 @@ impl Directives<'_> {
                 after_index = false;
             } else {
                 spec.precision = Some(
-                    self.number().and_then(|precision| usize::try_from(precision).ok()).unwrap_or(0),
+                    self.number()
+                        .and_then(|precision| usize::try_from(precision).ok())
+                        .unwrap_or(0),
                 );
             }
         }
@@ -343,7 +348,9 @@ fn write_verb(out: &mut String, value: &Value, verb: char, spec: Spec, depth: us
             'v' | 's' | 'q' | 'x' | 'X' => write_string(out, text, verb, spec),
             _ => bad_verb(out, value, verb),
         },
-        Value::List(list) if list.kind == ListKind::Bytes && matches!(verb, 's' | 'q' | 'x' | 'X') => {
+        Value::List(list)
+            if list.kind == ListKind::Bytes && matches!(verb, 's' | 'q' | 'x' | 'X') =>
+        {
             write_string(out, &super::text::from_bytes(&list.bytes()), verb, spec);
         }
         Value::List(list) => {
@@ -436,7 +443,8 @@ fn write_string(out: &mut String, text: &str, verb: char, spec: Spec) {
                 if spec.sharp && (spec.space || n == 0) {
                     hex.push_str(if verb == 'x' { "0x" } else { "0X" });
                 }
-                let _ = if verb == 'x' { write!(hex, "{byte:02x}") } else { write!(hex, "{byte:02X}") };
+                let _ =
+                    if verb == 'x' { write!(hex, "{byte:02x}") } else { write!(hex, "{byte:02X}") };
             }
             pad(out, &hex, spec);
         }
@@ -445,7 +453,8 @@ fn write_string(out: &mut String, text: &str, verb: char, spec: Spec) {
 }
 
 fn write_int(out: &mut String, value: &Value, number: i64, kind: IntKind, verb: char, spec: Spec) {
-    let magnitude = if kind == IntKind::Uint64 { number.cast_unsigned() } else { number.unsigned_abs() };
+    let magnitude =
+        if kind == IntKind::Uint64 { number.cast_unsigned() } else { number.unsigned_abs() };
     let negative = number < 0 && kind != IntKind::Uint64;
     let as_char = || u32::try_from(number).ok().and_then(char::from_u32).unwrap_or('\u{FFFD}');
     let (digits, prefix) = match verb {
@@ -478,7 +487,8 @@ fn write_int(out: &mut String, value: &Value, number: i64, kind: IntKind, verb: 
     } else {
         ""
     };
-    let prefix = if (spec.sharp && !matches!(verb, 'd' | 'v')) || verb == 'O' { prefix } else { "" };
+    let prefix =
+        if (spec.sharp && !matches!(verb, 'd' | 'v')) || verb == 'O' { prefix } else { "" };
     let mut width = spec.precision.unwrap_or(0);
     if spec.precision.is_none() && spec.zero && !spec.minus {
         width = spec.width.unwrap_or(0).saturating_sub(sign.len());

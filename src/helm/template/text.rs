@@ -16,14 +16,19 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().filter_map(|byte| char::from_u32(BASE + u32::from(*byte))));
+        text.extend(
+            chunk.invalid().iter().filter_map(|byte| char::from_u32(BASE + u32::from(*byte))),
+        );
     }
     text
 }
 
 /// The byte that a private character stands for.
 pub(crate) fn stray_byte(c: char) -> Option<u8> {
-    u32::from(c).checked_sub(BASE).and_then(|byte| u8::try_from(byte).ok()).filter(|byte| *byte >= 0x80)
+    u32::from(c)
+        .checked_sub(BASE)
+        .and_then(|byte| u8::try_from(byte).ok())
+        .filter(|byte| *byte >= 0x80)
 }
 
 /// The bytes of a text.

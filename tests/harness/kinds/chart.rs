@@ -146,7 +146,9 @@ fn compare(helm: &Path, archive: &Path) -> Result<(), Failed> {
             (Err(expected), Err(actual)) => {
                 different.push(format!("values {given:?}: error\n{expected}\nbut\n{actual}"));
             }
-            (Ok(_), Err(actual)) => different.push(format!("values {given:?}: ours fails: {actual}")),
+            (Ok(_), Err(actual)) => {
+                different.push(format!("values {given:?}: ours fails: {actual}"))
+            }
             (Err(expected), Ok(_)) => {
                 different.push(format!("values {given:?}: helm fails: {expected}"));
             }
@@ -169,10 +171,8 @@ fn variants(chart: &Chart) -> Vec<String> {
     let mut variants = vec!["{}\n".to_owned()];
     let mut profiles = Vec::new();
     for file in &chart.files {
-        if let Some(profile) = file
-            .name
-            .strip_prefix("files/profile-")
-            .and_then(|name| name.strip_suffix(".yaml"))
+        if let Some(profile) =
+            file.name.strip_prefix("files/profile-").and_then(|name| name.strip_suffix(".yaml"))
         {
             profiles.push(profile.to_owned());
         }

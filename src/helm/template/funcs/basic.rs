@@ -48,8 +48,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             .map_err(|error| Fault::new(error.to_string()))
     }),
     Function::new("semverCompare", &[Type::Str, Type::Str], |_, a| {
-        let constraint = semver::Constraint::parse(text(a, 0))
-            .map_err(|error| Fault::new(error.to_string()))?;
+        let constraint =
+            semver::Constraint::parse(text(a, 0)).map_err(|error| Fault::new(error.to_string()))?;
         let version =
             semver::Version::parse(text(a, 1)).map_err(|error| Fault::new(error.to_string()))?;
         Ok(Value::Bool(constraint.matches(&version)))

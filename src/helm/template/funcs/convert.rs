@@ -16,23 +16,30 @@ const RAW: Style = Style { escape_html: false, pretty: false };
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("toYaml", &[Type::Any], |_, a| done(to_yaml(any(a, 0)).unwrap_or_default())),
-    Function::new("mustToYaml", &[Type::Any], |_, a| done(to_yaml(any(a, 0)).map_err(|e| {
-        Fault::new(format!("error marshaling into JSON: {e}"))
-    })?)),
+    Function::new("mustToYaml", &[Type::Any], |_, a| {
+        done(
+            to_yaml(any(a, 0))
+                .map_err(|e| Fault::new(format!("error marshaling into JSON: {e}")))?,
+        )
+    }),
     Function::new("toYamlPretty", &[Type::Any], |_, a| done(to_yaml_pretty(any(a, 0)))),
     Function::new("fromYaml", &[Type::Str], |_, a| Ok(from_yaml(text(a, 0)))),
     Function::new("fromYamlArray", &[Type::Str], |_, a| Ok(from_yaml_array(text(a, 0)))),
     Function::new("toJson", &[Type::Any], |_, a| {
         done(to_json(any(a, 0), HTML).unwrap_or_default())
     }),
-    Function::new("mustToJson", &[Type::Any], |_, a| done(to_json(any(a, 0), HTML).map_err(Fault::new)?)),
+    Function::new("mustToJson", &[Type::Any], |_, a| {
+        done(to_json(any(a, 0), HTML).map_err(Fault::new)?)
+    }),
     Function::new("toPrettyJson", &[Type::Any], |_, a| {
         done(to_json(any(a, 0), PRETTY).unwrap_or_default())
     }),
     Function::new("mustToPrettyJson", &[Type::Any], |_, a| {
         done(to_json(any(a, 0), PRETTY).map_err(Fault::new)?)
     }),
-    Function::new("toRawJson", &[Type::Any], |_, a| done(to_json(any(a, 0), RAW).map_err(Fault::new)?)),
+    Function::new("toRawJson", &[Type::Any], |_, a| {
+        done(to_json(any(a, 0), RAW).map_err(Fault::new)?)
+    }),
     Function::new("mustToRawJson", &[Type::Any], |_, a| {
         done(to_json(any(a, 0), RAW).map_err(Fault::new)?)
     }),
@@ -196,7 +203,8 @@ fn write_table(out: &mut String, map: &serde_json::Map<String, Json>, path: &str
         }
     }
     for key in keys.iter().filter(|key| is_table(&map[**key])) {
-        let name = if path.is_empty() { toml_key(key) } else { format!("{path}.{}", toml_key(key)) };
+        let name =
+            if path.is_empty() { toml_key(key) } else { format!("{path}.{}", toml_key(key)) };
         match &map[*key] {
             Json::Object(table) => {
                 if !out.is_empty() {

@@ -61,13 +61,11 @@ fn tpl(context: &mut Context<'_>, arguments: &[Value]) -> Result<Value, Fault> {
     }
     let Some(tree) = main else { return done("") };
     let templates = Rc::new(templates);
-    let rendered =
-        eval::execute(context.engine, &templates, &tree, any(arguments, 1).clone()).map_err(
-            |error| {
-                let source = quote(source);
-                Fault::new(format!("error during tpl function execution for {source}: {error}"))
-            },
-        )?;
+    let rendered = eval::execute(context.engine, &templates, &tree, any(arguments, 1).clone())
+        .map_err(|error| {
+            let source = quote(source);
+            Fault::new(format!("error during tpl function execution for {source}: {error}"))
+        })?;
     done(without_no_value(rendered))
 }
 

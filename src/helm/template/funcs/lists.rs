@@ -169,9 +169,7 @@ fn chunk(a: &[Value]) -> Result<Value, Fault> {
 /// Sprig's `strslice`: nothing is left out but nil.
 pub(super) fn string_list(value: &Value) -> Vec<String> {
     match value {
-        Value::List(list) => {
-            list.items.iter().filter(|item| !item.is_nil()).map(strval).collect()
-        }
+        Value::List(list) => list.items.iter().filter(|item| !item.is_nil()).map(strval).collect(),
         Value::Nil | Value::NilInterface => Vec::new(),
         other => vec![strval(other)],
     }

@@ -40,16 +40,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::variadic("keys", &[], Type::Map, |_, a| {
         let mut keys: Vec<Rc<str>> = Vec::new();
         for n in 0..a.len() {
-            keys.extend(map(a, n).iter().flat_map(|map| {
-                map.entries.borrow().keys().cloned().collect::<Vec<_>>()
-            }));
+            keys.extend(
+                map(a, n)
+                    .iter()
+                    .flat_map(|map| map.entries.borrow().keys().cloned().collect::<Vec<_>>()),
+            );
         }
         Ok(Value::strings(keys))
     }),
     Function::new("values", &[Type::Map], |_, a| {
-        Ok(Value::list(map(a, 0).map_or_else(Vec::new, |map| {
-            map.entries.borrow().values().cloned().collect()
-        })))
+        Ok(Value::list(
+            map(a, 0).map_or_else(Vec::new, |map| map.entries.borrow().values().cloned().collect()),
+        ))
     }),
     Function::variadic("pick", &[Type::Map], Type::Str, |_, a| {
         let mut entries = Entries::new();
@@ -89,10 +91,9 @@ fn conversion(value: &Value, wanted: &str) -> Fault {
         Value::Nil | Value::NilInterface => {
             format!("interface conversion: interface {{}} is nil, not {wanted}")
         }
-        other => format!(
-            "interface conversion: interface {{}} is {}, not {wanted}",
-            other.type_name()
-        ),
+        other => {
+            format!("interface conversion: interface {{}} is {}, not {wanted}", other.type_name())
+        }
     })
 }
 
@@ -152,12 +153,8 @@ fn merge(target: &Rc<MapCell>, source: &Rc<MapCell>, overwrite: bool, depth: usi
     if Rc::ptr_eq(&target.entries, &source.entries) || depth > MAX_DEPTH {
         return;
     }
-    let pairs: Vec<(Rc<str>, Value)> = source
-        .entries
-        .borrow()
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
+    let pairs: Vec<(Rc<str>, Value)> =
+        source.entries.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in pairs {
         if value.is_nil() {
             if overwrite {

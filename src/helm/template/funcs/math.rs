@@ -61,8 +61,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         };
         let power = 10f64.powi(i32::try_from(int(a, 1)).unwrap_or(0));
         let shifted = power * to_float(any(a, 0));
-        let rounded =
-            if shifted.fract() >= round_on { shifted.ceil() } else { shifted.floor() };
+        let rounded = if shifted.fract() >= round_on { shifted.ceil() } else { shifted.floor() };
         Ok(Value::Float(rounded / power))
     }),
 ];
@@ -138,7 +137,8 @@ impl Decimal {
 
     fn add(self, other: Self) -> Option<Self> {
         let scale = self.scale.max(other.scale);
-        let raise = |decimal: Self| decimal.units.checked_mul(10i128.checked_pow(scale - decimal.scale)?);
+        let raise =
+            |decimal: Self| decimal.units.checked_mul(10i128.checked_pow(scale - decimal.scale)?);
         Some(Self { units: raise(self)?.checked_add(raise(other)?)?, scale })
     }
 

@@ -101,12 +101,7 @@ impl Function {
         Self { name, params, variadic: None, run }
     }
 
-    const fn variadic(
-        name: &'static str,
-        params: &'static [Type],
-        more: Type,
-        run: Run,
-    ) -> Self {
+    const fn variadic(name: &'static str, params: &'static [Type], more: Type, run: Run) -> Self {
         Self { name, params, variadic: Some(more), run }
     }
 

@@ -20,7 +20,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::Bool(less(any(a, 0), any(a, 1))?))
     }),
     Function::new("le", &[Type::Reflect, Type::Reflect], |_, a| Ok(Value::Bool(less_or_equal(a)?))),
-    Function::new("gt", &[Type::Reflect, Type::Reflect], |_, a| Ok(Value::Bool(!less_or_equal(a)?))),
+    Function::new("gt", &[Type::Reflect, Type::Reflect], |_, a| {
+        Ok(Value::Bool(!less_or_equal(a)?))
+    }),
     Function::new("ge", &[Type::Reflect, Type::Reflect], |_, a| {
         Ok(Value::Bool(!less(any(a, 0), any(a, 1))?))
     }),
@@ -30,7 +32,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Err(Fault::new(if any(a, 0).is_nil() {
             "call of nil".to_owned()
         } else {
-            format!("non-function {} of type {}", print::to_string(any(a, 0)), any(a, 0).type_name())
+            format!(
+                "non-function {} of type {}",
+                print::to_string(any(a, 0)),
+                any(a, 0).type_name()
+            )
         }))
     }),
     Function::variadic("print", &[], Type::Any, |_, a| done(print::sprint(a))),

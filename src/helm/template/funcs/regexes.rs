@@ -137,7 +137,10 @@ fn go_reason(reason: &str, pattern: &str) -> String {
         format!("missing argument to repetition operator: `{operator}`")
     } else if reason.contains("look-around") {
         let from = pattern.find("(?").unwrap_or(0);
-        format!("invalid or unsupported Perl syntax: `{}`", pattern.get(from..from + 3).unwrap_or("(?"))
+        format!(
+            "invalid or unsupported Perl syntax: `{}`",
+            pattern.get(from..from + 3).unwrap_or("(?")
+        )
     } else {
         format!("{reason}: `{pattern}`")
     }
@@ -178,9 +181,17 @@ fn translate(pattern: &str) -> Result<String, String> {
                 Some('B') if !in_class => out.push_str("(?-u:\\B)"),
                 Some('z') => out.push_str("\\z"),
                 Some('C') => out.push_str("(?s:.)"),
-                None => return Err("error parsing regexp: trailing backslash at end of expression: ``".to_owned()),
-                Some('Z' | 'E' | 'h' | 'H' | 'R' | 'X' | 'G' | 'K' | '<' | '>') if next != Some('<') && next != Some('>') => {
-                    return Err(format!("error parsing regexp: invalid escape sequence: `{}`", &rest[..length]));
+                None => {
+                    return Err("error parsing regexp: trailing backslash at end of expression: ``"
+                        .to_owned());
+                }
+                Some('Z' | 'E' | 'h' | 'H' | 'R' | 'X' | 'G' | 'K' | '<' | '>')
+                    if next != Some('<') && next != Some('>') =>
+                {
+                    return Err(format!(
+                        "error parsing regexp: invalid escape sequence: `{}`",
+                        &rest[..length]
+                    ));
                 }
                 Some(_) => out.push_str(&rest[..length]),
             }
@@ -221,7 +232,10 @@ fn translate(pattern: &str) -> Result<String, String> {
                 }
                 '*' | '+' | '?' => {
                     if after_repeat && c != '?' {
-                        return Err(format!("error parsing regexp: invalid nested repetition operator: `{}`", nested(pattern, rest)));
+                        return Err(format!(
+                            "error parsing regexp: invalid nested repetition operator: `{}`",
+                            nested(pattern, rest)
+                        ));
                     }
                     repeat = !(after_repeat && c == '?');
                     out.push(c);
@@ -229,10 +243,19 @@ fn translate(pattern: &str) -> Result<String, String> {
                 '{' => match counted(rest) {
                     Some(n) => {
                         if after_repeat {
-                            return Err(format!("error parsing regexp: invalid nested repetition operator: `{}`", nested(pattern, rest)));
+                            return Err(format!(
+                                "error parsing regexp: invalid nested repetition operator: `{}`",
+                                nested(pattern, rest)
+                            ));
                         }
-                        if rest[1..n - 1].split(',').any(|part| part.parse::<u32>().is_ok_and(|count| count > 1_000)) {
-                            return Err(format!("error parsing regexp: invalid repeat count: `{}`", &rest[..n]));
+                        if rest[1..n - 1]
+                            .split(',')
+                            .any(|part| part.parse::<u32>().is_ok_and(|count| count > 1_000))
+                        {
+                            return Err(format!(
+                                "error parsing regexp: invalid repeat count: `{}`",
+                                &rest[..n]
+                            ));
                         }
                         out.push_str(&rest[..n]);
                         length = n;

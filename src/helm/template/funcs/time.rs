@@ -23,8 +23,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("htmlDateInZone", &[Type::Any, Type::Str], |c, a| {
         done(in_zone(moment(c, any(a, 0)), text(a, 1)).format("2006-01-02"))
     }),
-    Function::new("dateModify", &[Type::Str, Type::Time], |_, a| Ok(modified(a).unwrap_or(any(a, 1).clone()))),
-    Function::new("date_modify", &[Type::Str, Type::Time], |_, a| Ok(modified(a).unwrap_or(any(a, 1).clone()))),
+    Function::new("dateModify", &[Type::Str, Type::Time], |_, a| {
+        Ok(modified(a).unwrap_or(any(a, 1).clone()))
+    }),
+    Function::new("date_modify", &[Type::Str, Type::Time], |_, a| {
+        Ok(modified(a).unwrap_or(any(a, 1).clone()))
+    }),
     Function::new("mustDateModify", &[Type::Str, Type::Time], must_modify),
     Function::new("must_date_modify", &[Type::Str, Type::Time], must_modify),
     Function::new("ago", &[Type::Any], |c, a| {
@@ -223,9 +227,9 @@ fn as_duration(value: &Value) -> Result<i64, String> {
     };
     match value {
         Value::Int(value, IntKind::Duration) => Ok(*value),
-        Value::Int(value, _) => value
-            .checked_mul(SECOND)
-            .ok_or_else(|| format!("duration seconds overflow: {value}")),
+        Value::Int(value, _) => {
+            value.checked_mul(SECOND).ok_or_else(|| format!("duration seconds overflow: {value}"))
+        }
         Value::Float(value) => from_seconds(*value),
         Value::Str(text) => {
             let trimmed = text.trim();

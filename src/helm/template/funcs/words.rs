@@ -11,7 +11,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("kebabcase", &[Type::Str], |_, a| done(joined_words(text(a, 0), '-'))),
     Function::new("camelcase", &[Type::Str], |_, a| done(pascal(text(a, 0)))),
     Function::new("initials", &[Type::Str], |_, a| {
-        done(text(a, 0).split_whitespace().filter_map(|word| word.chars().next()).collect::<String>())
+        done(
+            text(a, 0)
+                .split_whitespace()
+                .filter_map(|word| word.chars().next())
+                .collect::<String>(),
+        )
     }),
     Function::new("abbrev", &[Type::Int, Type::Str], |_, a| {
         done(abbreviate(text(a, 1), 0, int(a, 0)))
@@ -87,8 +92,11 @@ fn title(text: &str) -> String {
     let mut before = ' ';
     text.chars()
         .map(|c| {
-            let inside =
-                before.is_alphanumeric() || before == '_' || (!before.is_whitespace() && !before.is_ascii_punctuation() && !before.is_control());
+            let inside = before.is_alphanumeric()
+                || before == '_'
+                || (!before.is_whitespace()
+                    && !before.is_ascii_punctuation()
+                    && !before.is_control());
             before = c;
             if inside { c } else { upper(c) }
         })
