@@ -182,8 +182,10 @@ fn translate(pattern: &str) -> Result<String, String> {
                 Some('z') => out.push_str("\\z"),
                 Some('C') => out.push_str("(?s:.)"),
                 None => {
-                    return Err("error parsing regexp: trailing backslash at end of expression: ``"
-                        .to_owned());
+                    return Err(
+                        "error parsing regexp: trailing backslash at end of expression: ``"
+                            .to_owned(),
+                    );
                 }
                 Some('Z' | 'E' | 'h' | 'H' | 'R' | 'X' | 'G' | 'K' | '<' | '>')
                     if next != Some('<') && next != Some('>') =>
