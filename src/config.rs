@@ -39,6 +39,11 @@ impl Environment {
         }
     }
 
+    /// An environment without variables, for runs that must not depend on the machine.
+    pub fn empty(folder: PathBuf) -> Self {
+        Self { folder, ..Self::default() }
+    }
+
     /// A variable that is set and not empty.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -15,7 +15,7 @@ use crate::base::suggest;
 use crate::report::event::TargetLine;
 
 /// Operations that one script may do; a run of the guide needs far below a million.
-const MAX_OPERATIONS: u64 = 200_000_000;
+const MAX_OPERATIONS: u64 = 50_000_000;
 /// Function calls inside of each other.
 const MAX_CALLS: usize = 256;
 /// Expressions inside of each other.
