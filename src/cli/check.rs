@@ -53,9 +53,16 @@ pub(super) fn run(start: &Start, args: Args) -> Result<u8, Diagnostic> {
             .data(&json!({"event": "summary", "errors": errors, "warnings": warnings}).to_string());
     } else if !start.global.quiet {
         reporter.line(&format!(
-            "{} checked: {errors} errors, {warnings} warnings",
-            args.scripts.join(", ")
+            "{} checked: {}, {}",
+            args.scripts.join(", "),
+            counted(errors, "error"),
+            counted(warnings, "warning")
         ));
     }
     Ok(if errors == 0 { 0 } else { ErrorKind::Script.exit_code() })
+}
+
+fn counted(count: usize, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{plural}")
 }

@@ -148,7 +148,7 @@ impl Checker<'_> {
         let mut nodes: Vec<(Severity, Diagnostic, Position)> = Vec::new();
         ast.walk(&mut |path| {
             self.node(&file, path, &mut nodes);
-            lints(path, &mut nodes);
+            lints(&ast, path, &mut nodes);
             true
         });
         nodes.sort_by_key(|(_, _, at)| (at.line(), at.position()));
@@ -373,11 +373,15 @@ fn lints(path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>
         found.push((Severity::Warning, Diagnostic::new(ErrorKind::Script, text).hint(hint), at));
     };
     match path.last() {
-        Some(ASTNode::Stmt(Stmt::Import(_, at))) if path.len() > 1 => warn(
-            "an import inside of a block".to_owned(),
-            "import at the top of the file: functions lose sight of constants otherwise",
-            *at,
-        ),
+        Some(ASTNode::Stmt(found @ Stmt::Import(import, _)))
+            if !ast.statements().iter().any(|top| std::ptr::eq(top, *found)) =>
+        {
+            warn(
+                "an import inside of a block".to_owned(),
+                "import at the top of the file: functions lose sight of constants otherwise",
+                import.0.position(),
+            );
+        }
         Some(ASTNode::Stmt(Stmt::Share(names))) => {
             let inside: Vec<&str> = path
                 .iter()
@@ -386,7 +390,7 @@ fn lints(path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>
                     _ => None,
                 })
                 .collect();
-            let is_kept = next_statement(path).is_some_and(keeps_closure);
+            let is_kept = is_kept(path);
             let captured = names.iter().filter(|(name, _)| inside.contains(&name.name.as_str()));
             for (name, _) in captured.filter(|_| is_kept) {
                 warn(
@@ -409,31 +413,14 @@ fn lints(path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>
     }
 }
 
-/// The statement after the last one of a path.
-fn next_statement<'a>(path: &'a [ASTNode<'_>]) -> Option<&'a Stmt> {
-    let Some(ASTNode::Stmt(last)) = path.last() else { return None };
-    let block: &[Stmt] = match path.iter().rev().nth(1)? {
-        ASTNode::Stmt(Stmt::Block(block)) => block.statements(),
-        ASTNode::Stmt(Stmt::For(inner, _)) => inner.2.body.statements(),
-        ASTNode::Expr(Expr::Stmt(block)) => block.statements(),
-        _ => return None,
-    };
-    let at = block.iter().position(|statement| std::ptr::eq(statement, *last))?;
-    block.get(at + 1)
-}
-
-/// Whether a statement puts something into a list, where it outlives the turn of the loop.
-fn keeps_closure(statement: &Stmt) -> bool {
-    let expression = match statement {
-        Stmt::Expr(expression) => &**expression,
-        Stmt::Assignment(_) => return true,
-        _ => return false,
-    };
-    let mut expression = expression;
-    while let Expr::Dot(pair, _, _) = expression {
-        expression = &pair.rhs;
-    }
-    matches!(expression, Expr::MethodCall(call, _) if matches!(call.name.as_str(), "push" | "insert"))
+/// Whether the closure at the end of a path is put into a list, where it outlives the turn of the loop.
+fn is_kept(path: &[ASTNode<'_>]) -> bool {
+    let call = path.iter().rev().find_map(|node| match node {
+        ASTNode::Expr(Expr::MethodCall(call, _) | Expr::FnCall(call, _))
+        | ASTNode::Stmt(Stmt::FnCall(call, _)) => Some(call),
+        _ => None,
+    });
+    call.is_some_and(|call| matches!(call.name.as_str(), "push" | "insert"))
 }
 
 /// The in-place method that an expression ends with.

@@ -115,18 +115,6 @@ pub async fn open(
     let client = kube::Client::try_from(config)
         .map_err(|error| unreachable(&server).cause(chain(&error)))?;
     let clock: SharedClock = Arc::new(SystemClock::new());
-    let asked =
-        crate::base::clock::timeout(clock.as_ref(), CONNECT_TIMEOUT, client.apiserver_version());
-    info.version = match asked.await {
-        Err(_) => {
-            return Err(unreachable(&server)
-                .cause(format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs())));
-        }
-        Ok(Ok(version)) => version.git_version,
-        // A server may hide its version from a caller who may do everything else.
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => String::new(),
-        Ok(Err(error)) => return Err(refused(&server, &info.user, &error)),
-    };
     let dialer: SharedDialer = Arc::new(TcpDialer);
     let cluster = Cluster::new(ClusterParts {
         client,
@@ -139,6 +127,17 @@ pub async fn open(
         request_timeout: settings.target.request_timeout.unwrap_or(REQUEST_TIMEOUT),
         in_flight: settings.parallel.max(1),
     });
+    // The first request, so that a cluster which cannot be reached is told before anything is done.
+    let reached =
+        crate::base::clock::timeout(clock.as_ref(), CONNECT_TIMEOUT, cluster.reach()).await;
+    match reached {
+        Ok(Ok(known)) => info.version = known.version,
+        Ok(Err(error)) => return Err(refused(&server, &info.user, error.into())),
+        Err(_) => {
+            return Err(unreachable(&server)
+                .cause(format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs())));
+        }
+    }
     Ok(Target { cluster, clock, dialer, info, sandbox: None })
 }
 
@@ -287,27 +286,23 @@ fn unreachable(server: &str) -> Diagnostic {
         .hint("rehearse without a cluster with `--sandbox`")
 }
 
-fn refused(server: &str, user: &str, error: &kube::Error) -> Diagnostic {
-    match error {
-        kube::Error::Api(status) if status.code == 401 => Diagnostic::new(
-            ErrorKind::Forbidden,
-            format!("the cluster at {server} does not accept the credentials of `{user}`"),
-        )
-        .cause(format!("{} (401 {})", status.message, status.reason))
-        .hint(
-            "the token or certificate may have expired: log in again, or name another `--context`",
-        ),
-        kube::Error::Api(status) => Diagnostic::new(
-            ErrorKind::Unreachable,
-            format!("the cluster at {server} answered with an error"),
-        )
-        .cause(format!("{} ({} {})", status.message, status.code, status.reason)),
-        kube::Error::Auth(_) => Diagnostic::new(
-            ErrorKind::Forbidden,
-            format!("the credentials of `{user}` for {server} cannot be obtained"),
-        )
-        .cause(chain(error)),
-        other => unreachable(server).cause(chain(other)),
+/// What the first request came to, in terms of the target.
+fn refused(server: &str, user: &str, error: Diagnostic) -> Diagnostic {
+    match error.kind {
+        ErrorKind::Forbidden => {
+            let mut told = Diagnostic::new(
+                ErrorKind::Forbidden,
+                format!("the cluster at {server} does not accept the credentials of `{user}`"),
+            );
+            told.causes = error.causes;
+            told.hint("the token or certificate may have expired: log in again, or name another `--context`")
+        }
+        ErrorKind::Unreachable => {
+            let mut told = unreachable(server);
+            told.causes = error.causes;
+            told
+        }
+        _ => error,
     }
 }
 

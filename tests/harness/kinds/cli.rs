@@ -27,7 +27,7 @@ fn run(case: &Path) -> Result<(), Failed> {
         .args(arguments.lines())
         .current_dir(&work)
         .env_clear()
-        .env("HOME", folder.path())
+        .env("HOME", &work)
         .env("LANG", "C.UTF-8")
         .env("CI", "true");
     for line in fs::read_to_string(case.join("env")).unwrap_or_default().lines() {

@@ -28,7 +28,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             let gaps: Vec<String> = docs::standard_functions(&engine)
                 .iter()
                 .filter(|function| !function.summary().ends_with('.'))
-                .map(|function| format!("{}: no summary that ends with a period", function.signature()))
+                .map(|function| {
+                    format!("{}: no summary that ends with a period", function.signature())
+                })
                 .collect();
             if gaps.is_empty() { Ok(()) } else { Err(gaps.join("\n").into()) }
         }),

@@ -56,7 +56,10 @@ pub(crate) fn settings(workspace: &Path) -> Settings {
 }
 
 /// A session whose output is captured.
-pub(crate) fn session(settings: Settings, options: ReportOptions) -> (Session, Arc<Mutex<Captured>>) {
+pub(crate) fn session(
+    settings: Settings,
+    options: ReportOptions,
+) -> (Session, Arc<Mutex<Captured>>) {
     let captured: Arc<Mutex<Captured>> = Arc::default();
     let redactor = Arc::new(Redactor::default());
     let reporter =
