@@ -368,7 +368,7 @@ fn script_count(name: &str, counts: &BTreeSet<usize>, given: usize) -> Diagnosti
 }
 
 /// Habits that compile but do not do what they seem to do.
-fn lints(path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>) {
+fn lints(ast: &AST, path: &[ASTNode<'_>], found: &mut Vec<(Severity, Diagnostic, Position)>) {
     let mut warn = |text: String, hint: &str, at: Position| {
         found.push((Severity::Warning, Diagnostic::new(ErrorKind::Script, text).hint(hint), at));
     };
