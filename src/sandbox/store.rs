@@ -1,0 +1,392 @@
+//! The objects of the sandbox, their revisions and the log of their changes (the etcd of the sandbox).
+//!
+//! Objects are kept as canonical JSON text; the trees that readers ask for are parsed on demand and shared while they
+//! are in use. One lock orders all writes, so a revision names one state of the whole store.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::api::EventType;
+
+/// Changes that a late watcher can still be told of.
+const HISTORY_EVENTS: usize = 10_000;
+/// Bytes of object text that the history may keep alive.
+const HISTORY_BYTES: usize = 48 << 20;
+/// Parsed objects that stay parsed although nobody uses them.
+const PARSED_OBJECTS: usize = 2_048;
+
+/// A resource in all of its versions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupResource {
+    pub group: String,
+    /// `deployments`
+    pub plural: String,
+}
+
+impl GroupResource {
+    /// `GroupResource::new("apps", "deployments")`
+    pub fn new(group: &str, plural: &str) -> Self {
+        Self { group: group.to_owned(), plural: plural.to_owned() }
+    }
+}
+
+/// Namespace (empty for cluster-scoped objects) and name.
+pub type ObjectKey = (String, String);
+
+/// One revision of one object.
+#[derive(Debug)]
+pub struct StoredObject {
+    pub key: ObjectKey,
+    /// `metadata.resourceVersion`
+    pub revision: u64,
+    kind: Arc<str>,
+    api_version: Arc<str>,
+    /// Everything after `kind` and `apiVersion`: `"metadata":{…},…}`.
+    rest: Bytes,
+    parsed: Mutex<Weak<Value>>,
+}
+
+impl StoredObject {
+    /// The object with its group version replaced, as conversion by strategy `None` does.
+    pub fn json_as(&self, api_version: &str) -> Vec<u8> {
+        let mut text =
+            Vec::with_capacity(self.rest.len() + api_version.len() + self.kind.len() + 32);
+        text.extend_from_slice(b"{\"kind\":\"");
+        text.extend_from_slice(self.kind.as_bytes());
+        text.extend_from_slice(b"\",\"apiVersion\":\"");
+        text.extend_from_slice(api_version.as_bytes());
+        text.extend_from_slice(b"\",");
+        text.extend_from_slice(&self.rest);
+        text
+    }
+
+    /// The object without `kind` and `apiVersion`, as items of built-in lists are written.
+    pub fn json_bare(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.rest.len() + 1);
+        text.push(b'{');
+        text.extend_from_slice(&self.rest);
+        text
+    }
+
+    /// Bytes of its text.
+    pub fn size(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn parse(&self) -> Value {
+        serde_json::from_slice(&self.json_as(&self.api_version)).unwrap_or_default()
+    }
+}
+
+/// One change, as watchers see it.
+#[derive(Clone, Debug)]
+pub struct StoreEvent {
+    pub resource: Arc<GroupResource>,
+    pub event: EventType,
+    pub revision: u64,
+    /// The object after the change; for a deletion its last state, at the deletion's revision.
+    pub object: Arc<StoredObject>,
+    /// The object before the change.
+    pub previous: Option<Arc<StoredObject>>,
+}
+
+/// The object was changed or removed since it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost;
+
+/// The revision asked for is older than the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The oldest revision from which a watch can still start.
+    pub oldest: u64,
+}
+
+type Collection = BTreeMap<ObjectKey, Arc<StoredObject>>;
+/// Called under the store's lock after each write, in the order of revisions.
+pub type OnChange = Box<dyn Fn(&StoreEvent) + Send>;
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    /// Events up to this revision are no longer known.
+    forgotten: u64,
+    collections: BTreeMap<Arc<GroupResource>, Collection>,
+    history: VecDeque<Arc<StoreEvent>>,
+    history_bytes: usize,
+    watchers: Vec<(Arc<GroupResource>, mpsc::UnboundedSender<Arc<StoreEvent>>)>,
+    on_change: Vec<OnChange>,
+}
+
+/// All objects of a cluster.
+#[derive(Default)]
+pub struct Store {
+    state: Mutex<State>,
+    parsed: Mutex<VecDeque<Arc<Value>>>,
+}
+
+/// Objects of one page of a list.
+pub struct Page {
+    pub revision: u64,
+    pub objects: Vec<Arc<StoredObject>>,
+    /// The key to go on from, and how many objects there are from it.
+    pub next: Option<(ObjectKey, usize)>,
+}
+
+impl Store {
+    /// The revision of the last write.
+    pub fn revision(&self) -> u64 {
+        self.state.lock().revision
+    }
+
+    /// One object.
+    pub fn get(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<StoredObject>> {
+        let state = self.state.lock();
+        state.collections.get(resource)?.get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// The objects of a namespace (all for an empty one) in order, from a key on, at most `limit` (0 is no limit).
+    pub fn list(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        from: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Page {
+        let state = self.state.lock();
+        let mut page = Page { revision: state.revision, objects: Vec::new(), next: None };
+        let Some(collection) = state.collections.get(resource) else { return page };
+        let start = match from {
+            Some(key) => Bound::Included(key.clone()),
+            None if namespace.is_empty() => Bound::Unbounded,
+            None => Bound::Included((namespace.to_owned(), String::new())),
+        };
+        let mut found = collection
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace);
+        if limit == 0 {
+            page.objects = found.map(|(_, object)| object.clone()).collect();
+            return page;
+        }
+        page.objects = found.by_ref().take(limit).map(|(_, object)| object.clone()).collect();
+        if let Some((key, _)) = found.next() {
+            page.next = Some((key.clone(), found.count() + 1));
+        }
+        page
+    }
+
+    /// How many objects each resource has.
+    pub fn counts(&self) -> Vec<(GroupResource, usize)> {
+        let state = self.state.lock();
+        state
+            .collections
+            .iter()
+            .map(|(resource, objects)| ((**resource).clone(), objects.len()))
+            .collect()
+    }
+
+    /// Writes an object if it is still at the revision that the caller saw (`None`: not there). The object gets its
+    /// `resourceVersion` here.
+    pub fn put(
+        &self,
+        resource: &GroupResource,
+        key: ObjectKey,
+        seen: Option<u64>,
+        object: Value,
+    ) -> Result<Arc<StoredObject>, Lost> {
+        let mut state = self.state.lock();
+        let resource = state.resource(resource);
+        let previous = state.collections.get(&resource).and_then(|all| all.get(&key)).cloned();
+        if previous.as_ref().map(|object| object.revision) != seen {
+            return Err(Lost);
+        }
+        state.revision += 1;
+        let stored = self.stored(key.clone(), state.revision, object);
+        state.collections.entry(resource.clone()).or_default().insert(key, stored.clone());
+        let event = if previous.is_some() { EventType::Modified } else { EventType::Added };
+        state.tell(StoreEvent {
+            resource,
+            event,
+            revision: stored.revision,
+            object: stored.clone(),
+            previous,
+        });
+        Ok(stored)
+    }
+
+    /// Removes an object if it is still at the revision that the caller saw; `last` is its last state.
+    pub fn remove(
+        &self,
+        resource: &GroupResource,
+        key: &ObjectKey,
+        seen: u64,
+        last: Value,
+    ) -> Result<Arc<StoredObject>, Lost> {
+        let mut state = self.state.lock();
+        let resource = state.resource(resource);
+        let previous = state.collections.get(&resource).and_then(|all| all.get(key)).cloned();
+        if previous.as_ref().map(|object| object.revision) != Some(seen) {
+            return Err(Lost);
+        }
+        state.revision += 1;
+        let stored = self.stored(key.clone(), state.revision, last);
+        if let Some(all) = state.collections.get_mut(&resource) {
+            all.remove(key);
+        }
+        state.tell(StoreEvent {
+            resource,
+            event: EventType::Deleted,
+            revision: stored.revision,
+            object: stored.clone(),
+            previous,
+        });
+        Ok(stored)
+    }
+
+    /// Changes of a resource after a revision, past and to come.
+    pub fn watch(
+        &self,
+        resource: &GroupResource,
+        after: u64,
+    ) -> Result<(Vec<Arc<StoreEvent>>, mpsc::UnboundedReceiver<Arc<StoreEvent>>), Expired> {
+        let mut state = self.state.lock();
+        if after < state.forgotten {
+            return Err(Expired { oldest: state.forgotten });
+        }
+        let past = state
+            .history
+            .iter()
+            .filter(|event| event.revision > after && *event.resource == *resource)
+            .cloned()
+            .collect();
+        let receiver = state.subscribe(resource);
+        Ok((past, receiver))
+    }
+
+    /// All objects of a resource as they are now, and the changes from here on.
+    #[expect(clippy::type_complexity, reason = "three parts that the caller takes apart at once")]
+    pub fn list_and_watch(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+    ) -> (u64, Vec<Arc<StoredObject>>, mpsc::UnboundedReceiver<Arc<StoreEvent>>) {
+        let mut state = self.state.lock();
+        let objects = state
+            .collections
+            .get(resource)
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| namespace.is_empty() || key.0 == namespace)
+            .map(|(_, object)| object.clone())
+            .collect();
+        let receiver = state.subscribe(resource);
+        (state.revision, objects, receiver)
+    }
+
+    /// Tells `listener` of every change from here on, in order.
+    pub fn on_change(&self, listener: OnChange) {
+        self.state.lock().on_change.push(listener);
+    }
+
+    /// The tree of an object; shared with other readers.
+    pub fn value(&self, object: &StoredObject) -> Arc<Value> {
+        let mut parsed = object.parsed.lock();
+        if let Some(value) = parsed.upgrade() {
+            return value;
+        }
+        let value = Arc::new(object.parse());
+        *parsed = Arc::downgrade(&value);
+        drop(parsed);
+        self.keep(value.clone());
+        value
+    }
+
+    fn keep(&self, value: Arc<Value>) {
+        let mut parsed = self.parsed.lock();
+        parsed.push_back(value);
+        if parsed.len() > PARSED_OBJECTS {
+            parsed.pop_front();
+        }
+    }
+
+    fn stored(&self, key: ObjectKey, revision: u64, mut object: Value) -> Arc<StoredObject> {
+        object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
+        let text_of = |field: &str| Arc::from(object[field].as_str().unwrap_or_default());
+        let kind = text_of("kind");
+        let api_version = text_of("apiVersion");
+        let mut rest = Vec::with_capacity(1_024);
+        if let Value::Object(fields) = &object {
+            for (name, value) in fields {
+                if name == "kind" || name == "apiVersion" {
+                    continue;
+                }
+                if !rest.is_empty() {
+                    rest.push(b',');
+                }
+                // Names and values of a JSON tree can always be written to memory.
+                let _ = serde_json::to_writer(&mut rest, name);
+                rest.push(b':');
+                let _ = serde_json::to_writer(&mut rest, value);
+            }
+        }
+        rest.push(b'}');
+        rest.shrink_to_fit();
+        let value = Arc::new(object);
+        let parsed = Mutex::new(Arc::downgrade(&value));
+        self.keep(value);
+        Arc::new(StoredObject { key, revision, kind, api_version, rest: rest.into(), parsed })
+    }
+}
+
+impl State {
+    /// The one shared name of a resource.
+    fn resource(&mut self, resource: &GroupResource) -> Arc<GroupResource> {
+        if let Some((known, _)) = self.collections.get_key_value(resource) {
+            return known.clone();
+        }
+        let resource = Arc::new(resource.clone());
+        self.collections.insert(resource.clone(), Collection::new());
+        resource
+    }
+
+    fn subscribe(&mut self, resource: &GroupResource) -> mpsc::UnboundedReceiver<Arc<StoreEvent>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let resource = self.resource(resource);
+        self.watchers.retain(|(_, sender)| !sender.is_closed());
+        self.watchers.push((resource, sender));
+        receiver
+    }
+
+    fn tell(&mut self, event: StoreEvent) {
+        for listener in &self.on_change {
+            listener(&event);
+        }
+        let event = Arc::new(event);
+        let mut closed = false;
+        for (resource, sender) in &self.watchers {
+            if *resource == event.resource {
+                closed |= sender.send(event.clone()).is_err();
+            }
+        }
+        if closed {
+            self.watchers.retain(|(_, sender)| !sender.is_closed());
+        }
+        self.history_bytes += event.object.size();
+        self.history.push_back(event);
+        while self.history.len() > HISTORY_EVENTS || self.history_bytes > HISTORY_BYTES {
+            let Some(oldest) = self.history.pop_front() else { break };
+            self.history_bytes -= oldest.object.size();
+            self.forgotten = oldest.revision;
+        }
+    }
+}
