@@ -1,0 +1,113 @@
+//! Request bodies: JSON with duplicate fields told apart, and YAML.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// A body as a tree, with the paths of fields given twice (the last one counts).
+pub(crate) struct Body {
+    pub(crate) value: Value,
+    pub(crate) duplicates: Vec<String>,
+}
+
+/// Reads JSON.
+pub(crate) fn parse(text: &[u8]) -> Result<Body, serde_json::Error> {
+    let mut duplicates = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
+    let value = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(Body { value, duplicates })
+}
+
+struct Tree<'a> {
+    path: String,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        // Go's decoder keeps a whole number an integer, however it is written.
+        const LIMIT: f64 = 9_007_199_254_740_992.0;
+        if value.fract() == 0.0 && value.abs() < LIMIT {
+            #[expect(clippy::cast_possible_truncation, reason = "whole and within the limit")]
+            return Ok(Value::Number((value as i64).into()));
+        }
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a JSON number"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut found = Vec::new();
+        loop {
+            let path = format!("{}[{}]", self.path, found.len());
+            let seed = Tree { path, duplicates: &mut *self.duplicates };
+            match items.next_element_seed(seed)? {
+                Some(item) => found.push(item),
+                None => return Ok(Value::Array(found)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut found = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            let path = if self.path.is_empty() {
+                name.clone()
+            } else {
+                format!("{}.{name}", self.path)
+            };
+            let seed = Tree { path: path.clone(), duplicates: &mut *self.duplicates };
+            let value = entries.next_value_seed(seed)?;
+            if found.insert(name, value).is_some() && !self.duplicates.contains(&path) {
+                self.duplicates.push(path);
+            }
+        }
+        if found.len() > 1_000_000 {
+            return Err(A::Error::custom("too many fields"));
+        }
+        Ok(Value::Object(found))
+    }
+}

@@ -1,0 +1,196 @@
+//! The API server of the sandbox: one verb pipeline over kinds that are data.
+//!
+//! A request is an HTTP request (`http`) or a controller's call (`client`); both end in the verbs (`verbs`), which work
+//! on JSON trees and the `Kind` that names them. Reading order: `kinds` and `crd` (what is served), `structural`,
+//! `validation`, `normalise` and `admission` (what a write passes through), `verbs`, `http`, `runner` (controllers).
+//! Behaviour and texts are those of kube-apiserver 1.36.3; what is not modelled answers 501 and is noted.
+
+mod admission;
+mod client;
+mod cel;
+mod crd;
+mod crd_lifecycle;
+mod discovery;
+mod http;
+mod json;
+mod kinds;
+mod normalise;
+mod policies;
+mod random;
+pub(crate) mod runner;
+mod selectors;
+mod status;
+mod structural;
+mod subresources;
+mod validation;
+mod verbs;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+
+use self::kinds::{Kind, Kinds};
+use self::random::Random;
+use super::api::{Nodes, Status};
+use super::store::{Store, StoredObject};
+use crate::base::clock::Clock as _;
+use crate::base::virtual_clock::VirtualClock;
+
+pub(crate) use self::admission::WebhookHandler;
+
+/// The version that the sandbox answers as.
+pub(crate) const GIT_VERSION: &str = "v1.36.3";
+
+/// Requests that clients sent over HTTP.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn count(&self, write: bool) {
+        if write { &self.writes } else { &self.reads }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn total(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
+    }
+}
+
+/// The server's state; shared by connections and controllers.
+pub(crate) struct ApiServer {
+    pub(crate) store: Store,
+    pub(crate) kinds: Kinds,
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) counters: Counters,
+    random: Mutex<Random>,
+    not_modelled: Mutex<BTreeSet<String>>,
+    nodes: RwLock<Option<Arc<dyn Nodes>>>,
+    webhooks: RwLock<Vec<Arc<dyn WebhookHandler>>>,
+    /// Policies and addresses that writes ask for, kept up to date by `crd_lifecycle` and `normalise`.
+    addresses: Mutex<normalise::Addresses>,
+}
+
+/// Who sends a request and how it is to be treated.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) manager: String,
+    pub(crate) user: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) dry_run: bool,
+    pub(crate) validation: FieldValidation,
+    pub(crate) force: bool,
+    /// Texts for `Warning` headers.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Request {
+    /// A controller's request.
+    pub(crate) fn internal(manager: &str) -> Self {
+        Self {
+            manager: manager.to_owned(),
+            user: format!("system:serviceaccount:kube-system:{manager}"),
+            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            dry_run: false,
+            validation: FieldValidation::Ignore,
+            force: true,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// What happens to fields that the schema does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl ApiServer {
+    pub(crate) fn new(clock: Arc<VirtualClock>, seed: u64) -> Arc<Self> {
+        Arc::new(Self {
+            store: Store::default(),
+            kinds: Kinds::builtin(),
+            clock,
+            counters: Counters::default(),
+            random: Mutex::new(Random::seeded(seed)),
+            not_modelled: Mutex::default(),
+            nodes: RwLock::new(None),
+            webhooks: RwLock::default(),
+            addresses: Mutex::default(),
+        })
+    }
+
+    /// Registers the kubelets.
+    pub(crate) fn set_nodes(&self, nodes: Arc<dyn Nodes>) {
+        *self.nodes.write() = Some(nodes);
+    }
+
+    fn nodes(&self) -> Option<Arc<dyn Nodes>> {
+        self.nodes.read().clone()
+    }
+
+    /// Registers what answers admission webhooks whose Service is in the sandbox.
+    pub(crate) fn add_webhook_handler(&self, handler: Arc<dyn WebhookHandler>) {
+        self.webhooks.write().push(handler);
+    }
+
+    /// Notes something that a client met and the sandbox does not model.
+    pub(crate) fn note_not_modelled(&self, what: &str) {
+        self.not_modelled.lock().insert(what.to_owned());
+    }
+
+    pub(crate) fn not_modelled(&self) -> Vec<String> {
+        self.not_modelled.lock().iter().cloned().collect()
+    }
+
+    fn refuse_not_modelled(&self, what: &str) -> Status {
+        self.note_not_modelled(what);
+        status::not_modelled(what)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The time as metadata holds it.
+    fn now_text(&self) -> String {
+        time_text(self.now())
+    }
+
+    fn random_uid(&self) -> String {
+        self.random.lock().uuid()
+    }
+
+    fn random_suffix(&self, length: usize) -> String {
+        self.random.lock().suffix(length)
+    }
+
+    /// One object in the version of `kind`.
+    pub(crate) fn read(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let stored = self.store.get(&kind.resource, namespace, name)?;
+        Some(self.value_as(kind, &stored))
+    }
+
+    fn value_as(&self, kind: &Kind, stored: &StoredObject) -> Arc<Value> {
+        let value = self.store.value(stored);
+        let api_version = kind.api_version();
+        if value.get("apiVersion").and_then(Value::as_str) == Some(api_version.as_str()) {
+            return value;
+        }
+        let mut value = (*value).clone();
+        value["apiVersion"] = api_version.into();
+        Arc::new(value)
+    }
+}
+
+/// Seconds in UTC, as `metav1.Time` is written.
+pub(crate) fn time_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

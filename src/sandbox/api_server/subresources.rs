@@ -1,0 +1,298 @@
+//! Subresources that are no plain part of their object: scale, eviction, token, reviews.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::kinds::{Kind, metadata_text};
+use super::selectors::label_selector_matches;
+use super::verbs::delete::DeleteOptions;
+use super::verbs::patch::PatchType;
+use super::verbs::write::Written;
+use super::{ApiServer, Request, status, time_text};
+use crate::base::clock::Clock as _;
+use crate::sandbox::api::Status;
+use crate::sandbox::store::GroupResource;
+
+impl ApiServer {
+    /// The `Scale` of an object.
+    pub(crate) fn scale_of(&self, kind: &Kind, object: &Value) -> Result<Value, Status> {
+        let metadata = &object["metadata"];
+        let mut scale = json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1",
+            "metadata": {
+                "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+                "creationTimestamp": metadata["creationTimestamp"],
+            },
+            "spec": {}, "status": {"replicas": 0},
+        });
+        let paths = scale_paths(kind);
+        if let Some(replicas) = at(object, &paths.0).as_i64() {
+            scale["spec"]["replicas"] = replicas.into();
+        }
+        scale["status"]["replicas"] = at(object, &paths.1).as_i64().unwrap_or(0).into();
+        let selector = match &paths.2 {
+            Some(path) => at(object, path).as_str().unwrap_or_default().to_owned(),
+            None => selector_text(&object["spec"]["selector"]),
+        };
+        if !selector.is_empty() {
+            scale["status"]["selector"] = selector.into();
+        }
+        Ok(scale)
+    }
+
+    /// PUT or PATCH of `scale`.
+    pub(crate) fn write_scale(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        change: &(PatchType, Value),
+        request: &mut Request,
+    ) -> Result<Arc<Value>, Status> {
+        let paths = scale_paths(kind);
+        let written = self.change(kind, namespace, name, "scale", request, |live, _| {
+            let scale = self.scale_of(kind, live)?;
+            let scale_kind = self.kinds.by_kind("autoscaling/v1", "HorizontalPodAutoscaler");
+            let new = match (change, scale_kind) {
+                ((PatchType::Apply, body), _) => body.clone(),
+                ((patch_type, body), Some(any)) => self.patched(&any, *patch_type, &scale, body)?,
+                ((_, _), None) => return Err(status::resource_not_found()),
+            };
+            let given = metadata_text(&new, "resourceVersion");
+            if !given.is_empty() && given != metadata_text(live, "resourceVersion") {
+                return Err(status::modified(&kind.group, &kind.plural, name));
+            }
+            let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
+            if replicas < 0 {
+                let cause = status::Cause::invalid(
+                    "spec.replicas",
+                    &replicas.into(),
+                    "must be greater than or equal to 0",
+                );
+                return Err(status::invalid("autoscaling", "Scale", name, vec![cause]));
+            }
+            let mut object = live.clone();
+            set_at(&mut object, &paths.0, replicas.into());
+            Ok(object)
+        })?;
+        Ok(Arc::new(self.scale_of(kind, &written.object)?))
+    }
+
+    /// `pods/eviction`: a deletion that PodDisruptionBudgets may refuse.
+    pub(crate) fn evict(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        body: &Value,
+        request: &mut Request,
+    ) -> Result<Value, Status> {
+        let pod = self
+            .read(kind, namespace, name)
+            .ok_or_else(|| status::not_found("", "pods", name))?;
+        let budgets = GroupResource::new("policy", "poddisruptionbudgets");
+        for stored in self.store.list(&budgets, namespace, None, 0).objects {
+            let budget = self.store.value(&stored);
+            let selector = &budget["spec"]["selector"];
+            if selector.is_null() || !label_selector_matches(selector, &pod["metadata"]["labels"]) {
+                continue;
+            }
+            if budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) <= 0 {
+                let healthy = &budget["status"]["currentHealthy"];
+                let desired = &budget["status"]["desiredHealthy"];
+                return Err(Status {
+                    code: 429,
+                    reason: "TooManyRequests".to_owned(),
+                    message: "Cannot evict pod as it would violate the pod's disruption budget."
+                        .to_owned(),
+                    details: json!({"causes": [{
+                        "reason": "DisruptionBudget",
+                        "message": format!(
+                            "The disruption budget {} needs {desired} healthy pods and has {healthy} currently",
+                            metadata_text(&budget, "name")
+                        )
+                    }]}),
+                });
+            }
+        }
+        let options = DeleteOptions {
+            grace_period_seconds: body["deleteOptions"]["gracePeriodSeconds"].as_i64(),
+            ..DeleteOptions::default()
+        };
+        self.delete(kind, namespace, name, &options, request)?;
+        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+    }
+
+    /// `serviceaccounts/token`: a token in the form of a real one, signed by nobody.
+    pub(crate) fn token(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        body: &Value,
+    ) -> Result<Value, Status> {
+        let account = self
+            .read(kind, namespace, name)
+            .ok_or_else(|| status::not_found("", "serviceaccounts", name))?;
+        let seconds = body["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600);
+        if seconds < 600 {
+            let cause = status::Cause::invalid(
+                "spec.expirationSeconds",
+                &seconds.into(),
+                "may not specify a duration less than 10 minutes",
+            );
+            return Err(status::invalid("authentication.k8s.io", "TokenRequest", name, vec![cause]));
+        }
+        let audiences = match body["spec"]["audiences"].as_array() {
+            Some(list) if !list.is_empty() => Value::from(list.clone()),
+            _ => json!(["https://kubernetes.default.svc.cluster.local"]),
+        };
+        let now = self.now().as_second();
+        let claims = json!({
+            "aud": audiences, "exp": now + seconds, "iat": now, "nbf": now,
+            "iss": "https://kubernetes.default.svc.cluster.local",
+            "jti": self.random_uid(),
+            "kubernetes.io": {
+                "namespace": namespace,
+                "serviceaccount": {"name": name, "uid": account["metadata"]["uid"]}
+            },
+            "sub": format!("system:serviceaccount:{namespace}:{name}"),
+        });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = json!({"alg": "RS256", "kid": "sandbox"});
+        let token = format!("{}.{}.{}", part(&header), part(&claims), part(&json!("sandbox")));
+        let expires = self
+            .now()
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap_or_else(|_| self.clock.now());
+        Ok(json!({
+            "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {
+                "name": name, "namespace": namespace, "creationTimestamp": self.now_text()
+            },
+            "spec": {
+                "audiences": audiences, "expirationSeconds": seconds,
+                "boundObjectRef": body["spec"]["boundObjectRef"]
+            },
+            "status": {"token": token, "expirationTimestamp": time_text(expires)},
+        }))
+    }
+
+    /// Kinds that are questions: the answer is the posted object with a status, and nothing is stored.
+    pub(crate) fn review(
+        &self,
+        kind: &Kind,
+        mut object: Value,
+        request: &Request,
+    ) -> Option<Result<Value, Status>> {
+        match (kind.group.as_str(), kind.kind.as_str()) {
+            ("authorization.k8s.io", "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview") => {
+                object["status"] = json!({
+                    "allowed": true,
+                    "reason": "RBAC: allowed by ClusterRoleBinding \"cluster-admin\" of ClusterRole \"cluster-admin\" to Group \"system:masters\""
+                });
+            }
+            ("authorization.k8s.io", "SelfSubjectRulesReview") => {
+                object["status"] = json!({
+                    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+                    "incomplete": false
+                });
+            }
+            ("authentication.k8s.io", "SelfSubjectReview") => {
+                object["status"] = json!({
+                    "userInfo": {"username": request.user, "groups": request.groups}
+                });
+            }
+            ("authentication.k8s.io", "TokenReview") => {
+                object["status"] = self.token_review(&object["spec"]);
+            }
+            _ => return None,
+        }
+        if !object["metadata"].is_object() {
+            object["metadata"] = json!({});
+        }
+        object["metadata"]["creationTimestamp"] = Value::Null;
+        Some(Ok(object))
+    }
+
+    fn token_review(&self, spec: &Value) -> Value {
+        let claims = spec["token"]
+            .as_str()
+            .and_then(|token| token.split('.').nth(1))
+            .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let subject = claims.as_ref().and_then(|claims| claims["sub"].as_str());
+        let valid = claims.as_ref().is_some_and(|claims| {
+            claims["exp"].as_i64().is_some_and(|end| end > self.now().as_second())
+        });
+        match subject {
+            Some(subject) if valid => json!({
+                "authenticated": true,
+                "user": {"username": subject, "groups": ["system:serviceaccounts", "system:authenticated"]},
+                "audiences": claims.as_ref().map_or(&Value::Null, |claims| &claims["aud"])
+            }),
+            _ => json!({"user": {}, "error": "invalid bearer token"}),
+        }
+    }
+
+    /// PUT of `namespaces/finalize`.
+    pub(crate) fn finalize(
+        &self,
+        name: &str,
+        body: &Value,
+        request: &mut Request,
+    ) -> Result<Written, Status> {
+        let object = self.set_namespace_finalizers(name, &body["spec"]["finalizers"], request)?;
+        Ok(Written { object, created: false })
+    }
+}
+
+fn scale_paths(kind: &Kind) -> (String, String, Option<String>) {
+    match kind.custom.as_ref().and_then(|custom| custom.scale()) {
+        Some(paths) => (paths.spec_replicas, paths.status_replicas, paths.label_selector),
+        None => (".spec.replicas".to_owned(), ".status.replicas".to_owned(), None),
+    }
+}
+
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').filter(|part| !part.is_empty()).fold(object, |value, part| &value[part])
+}
+
+fn set_at(object: &mut Value, path: &str, value: Value) {
+    let mut found = object;
+    for part in path.split('.').filter(|part| !part.is_empty()) {
+        if !found.is_object() {
+            *found = json!({});
+        }
+        found = &mut found[part];
+    }
+    *found = value;
+}
+
+/// A label selector as a query has it.
+fn selector_text(selector: &Value) -> String {
+    let labels = selector.get("matchLabels").unwrap_or(selector);
+    let mut terms: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
+        .collect();
+    for term in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = term["key"].as_str().unwrap_or_default();
+        let values: Vec<&str> =
+            term["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        terms.push(match term["operator"].as_str() {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    terms.join(",")
+}

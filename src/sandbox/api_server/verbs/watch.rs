@@ -1,0 +1,214 @@
+//! WATCH: changes from a revision on, with selectors, bookmarks and initial events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt as _};
+use futures::{FutureExt as _, stream};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::base::clock::{Clock as _, SystemClock};
+use crate::sandbox::api::{EventType, Status};
+use crate::sandbox::api_server::kinds::Kind;
+use crate::sandbox::api_server::selectors::Selection;
+use crate::sandbox::api_server::{ApiServer, status};
+use crate::sandbox::store::{StoreEvent, StoredObject};
+
+/// Real time between bookmarks, as far as the API server's own habit matters to clients.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// The query of a watch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WatchOptions {
+    pub(crate) resource_version: String,
+    pub(crate) bookmarks: bool,
+    pub(crate) send_initial_events: Option<bool>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// How an event's object is written (as it is, as a table row, metadata only).
+pub(crate) type Render = Arc<dyn Fn(&StoredObject) -> Vec<u8> + Send + Sync>;
+
+struct Watch {
+    server: Arc<ApiServer>,
+    kind: Arc<Kind>,
+    namespace: String,
+    selection: Selection,
+    render: Render,
+    ready: VecDeque<Bytes>,
+    receiver: mpsc::UnboundedReceiver<Arc<StoreEvent>>,
+    bookmarks: bool,
+    /// The last revision told, for bookmarks.
+    revision: u64,
+    clock: SystemClock,
+    /// Real time at which the server ends the watch: the cluster's clock stands still while nobody works.
+    ends: Option<Duration>,
+}
+
+impl ApiServer {
+    /// The stream of a watch: one JSON document per line.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        kind: &Arc<Kind>,
+        namespace: &str,
+        selection: Selection,
+        options: &WatchOptions,
+        render: Render,
+    ) -> Result<BoxStream<'static, Bytes>, Status> {
+        let mut ready = VecDeque::new();
+        let wants_initial = options.send_initial_events == Some(true);
+        let from_now = matches!(options.resource_version.as_str(), "" | "0");
+        let (revision, receiver) = if wants_initial || (from_now && options.send_initial_events.is_none()) {
+            let (revision, objects, receiver) =
+                self.store.list_and_watch(&kind.resource, namespace);
+            for stored in objects {
+                if selection.is_everything() || selection.matches(&self.store.value(&stored)) {
+                    ready.push_back(line("ADDED", &render(&stored)));
+                }
+            }
+            if wants_initial && options.bookmarks {
+                ready.push_back(bookmark(kind, revision, true));
+            }
+            (revision, receiver)
+        } else {
+            let after = if from_now {
+                self.store.revision()
+            } else {
+                options.resource_version.parse::<u64>().map_err(|_| {
+                    status::bad_request(format!(
+                        "resourceVersion: Invalid value: \"{0}\": strconv.ParseUint: parsing \"{0}\": invalid syntax",
+                        options.resource_version
+                    ))
+                })?
+            };
+            let (past, receiver) =
+                self.store.watch(&kind.resource, after).map_err(|expired| {
+                    status::expired(format!("too old resource version: {after} ({})", expired.oldest + 1))
+                })?;
+            let watch_past: Vec<_> = past;
+            for event in watch_past {
+                if let Some(text) = self.told(&event, namespace, &selection, &render) {
+                    ready.push_back(text);
+                }
+            }
+            (after, receiver)
+        };
+        let clock = SystemClock::new();
+        let ends = options.timeout;
+        let watch = Watch {
+            server: self.clone(),
+            kind: kind.clone(),
+            namespace: namespace.to_owned(),
+            selection,
+            render,
+            ready,
+            receiver,
+            bookmarks: options.bookmarks,
+            revision,
+            clock,
+            ends,
+        };
+        Ok(stream::unfold(watch, Watch::next).boxed())
+    }
+
+    /// What a watcher is told of a change: an object that leaves its selection is gone, one that enters is new.
+    fn told(
+        &self,
+        event: &StoreEvent,
+        namespace: &str,
+        selection: &Selection,
+        render: &Render,
+    ) -> Option<Bytes> {
+        if !namespace.is_empty() && event.object.key.0 != namespace {
+            return None;
+        }
+        let chosen = |stored: &StoredObject| {
+            selection.is_everything() || selection.matches(&self.store.value(stored))
+        };
+        let before = event.previous.as_deref().is_some_and(chosen);
+        let after = event.event != EventType::Deleted && chosen(&event.object);
+        match (before, after) {
+            (false, false) => None,
+            (false, true) => Some(line("ADDED", &render(&event.object))),
+            (true, true) => Some(line("MODIFIED", &render(&event.object))),
+            (true, false) if event.event == EventType::Deleted => {
+                Some(line("DELETED", &render(&event.object)))
+            }
+            (true, false) => {
+                // The last state that was chosen, at the revision at which it left.
+                let previous = event.previous.as_ref()?;
+                let mut gone: Value = serde_json::from_slice(&render(previous)).ok()?;
+                gone["metadata"]["resourceVersion"] = event.revision.to_string().into();
+                Some(line("DELETED", &serde_json::to_vec(&gone).ok()?))
+            }
+        }
+    }
+}
+
+impl Watch {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            if let Some(text) = self.ready.pop_front() {
+                return Some((text, self));
+            }
+            let left = match self.ends {
+                Some(ends) => ends.checked_sub(self.clock.monotonic())?,
+                None => BOOKMARK_EVERY,
+            };
+            let pause = self.clock.sleep(left.min(BOOKMARK_EVERY));
+            let received = tokio::select! {
+                biased;
+                event = self.receiver.recv() => Some(event?),
+                () = pause.fuse() => None,
+            };
+            match received {
+                Some(event) => {
+                    self.revision = event.revision;
+                    if let Some(text) =
+                        self.server.told(&event, &self.namespace, &self.selection, &self.render)
+                    {
+                        self.ready.push_back(text);
+                    }
+                }
+                None if self.bookmarks => {
+                    self.revision = self.revision.max(self.server.store.revision());
+                    // Events up to that revision may wait in the channel; they go first.
+                    while let Ok(event) = self.receiver.try_recv() {
+                        if let Some(text) =
+                            self.server.told(&event, &self.namespace, &self.selection, &self.render)
+                        {
+                            self.ready.push_back(text);
+                        }
+                    }
+                    self.ready.push_back(bookmark(&self.kind, self.revision, false));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn line(event: &str, object: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(object.len() + 40);
+    text.extend_from_slice(b"{\"type\":\"");
+    text.extend_from_slice(event.as_bytes());
+    text.extend_from_slice(b"\",\"object\":");
+    text.extend_from_slice(object);
+    text.extend_from_slice(b"}\n");
+    text.into()
+}
+
+fn bookmark(kind: &Kind, revision: u64, initial_end: bool) -> Bytes {
+    let mut object = json!({
+        "kind": kind.kind,
+        "apiVersion": kind.api_version(),
+        "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
+    });
+    if initial_end {
+        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    line("BOOKMARK", object.to_string().as_bytes())
+}

@@ -1,0 +1,453 @@
+//! Create and update: what an object passes through before it is stored.
+//!
+//! Order: decode (types, unknown fields, defaults), ownership (managedFields), the kind's own rules (status and spec
+//! kept apart, generation, addresses), admission, validation, no-op check, store. A write that lost against another one
+//! begins again from the new state, unless the client named a revision.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::sandbox::api::Status;
+use crate::sandbox::api_server::kinds::{Kind, metadata_text};
+use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, structural};
+use crate::sandbox::api_server::{admission, normalise, validation};
+use crate::sandbox::ssa;
+use crate::sandbox::store::ObjectKey;
+
+const MAX_ATTEMPTS: usize = 100;
+/// Tries for a name made from `generateName`.
+const MAX_NAMES: usize = 8;
+
+/// What a write came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) object: Arc<Value>,
+    pub(crate) created: bool,
+}
+
+impl ApiServer {
+    /// POST of a collection.
+    pub(crate) fn create(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        mut object: Value,
+        request: &mut Request,
+    ) -> Result<Written, Status> {
+        self.check_version(kind, &object)?;
+        self.decode(kind, &mut object, &[], request)?;
+        place(kind, namespace, &mut object)?;
+        let generated = metadata_text(&object, "name").is_empty()
+            && !metadata_text(&object, "generateName").is_empty();
+        for attempt in 0..MAX_NAMES {
+            let mut object = object.clone();
+            if generated {
+                let name =
+                    format!("{}{}", metadata_text(&object, "generateName"), self.random_suffix(5));
+                object["metadata"]["name"] = name.into();
+            }
+            let owned = self.own(kind, None, object, "", request);
+            match self.finish_create(kind, namespace, owned, request) {
+                Err(refused) if generated && refused.reason == "AlreadyExists" && attempt + 1 < MAX_NAMES => {}
+                outcome => return outcome,
+            }
+        }
+        Err(status::internal("no free name found"))
+    }
+
+    /// The second half of a create, shared with apply: the object holds its managedFields.
+    pub(crate) fn finish_create(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        mut object: Value,
+        request: &mut Request,
+    ) -> Result<Written, Status> {
+        let name = metadata_text(&object, "name").to_owned();
+        self.require_namespace(kind, namespace)?;
+        let metadata = metadata_of(&mut object);
+        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+            metadata.remove(field);
+        }
+        metadata.insert("uid".to_owned(), self.random_uid().into());
+        metadata.insert("creationTimestamp".to_owned(), self.now_text().into());
+        metadata.remove("generation");
+        if normalise::has_generation(kind) {
+            metadata.insert("generation".to_owned(), 1.into());
+        }
+        if normalise::keeps_status_apart(kind)
+            && let Some(fields) = object.as_object_mut()
+        {
+            fields.remove("status");
+        }
+        normalise::before_create(self, kind, &mut object, request)?;
+        self.set_defaults(kind, &mut object);
+        admission::mutate(self, kind, None, &mut object, "CREATE", request)?;
+        self.set_defaults(kind, &mut object);
+        let causes = validation::create(self, kind, &object);
+        if !causes.is_empty() {
+            return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
+        }
+        admission::validate(self, kind, None, Some(&object), "CREATE", "", request)?;
+        let key = (namespace.to_owned(), name.clone());
+        if self.store.get(&kind.resource, namespace, &name).is_some() {
+            return Err(status::already_exists(&kind.group, &kind.plural, &name));
+        }
+        if request.dry_run {
+            return Ok(Written { object: Arc::new(object), created: true });
+        }
+        normalise::reserve(self, kind, None, Some(&object))?;
+        let stored = self
+            .store
+            .put(&kind.resource, key, None, self.to_storage(kind, object))
+            .map_err(|_| status::already_exists(&kind.group, &kind.plural, &name))?;
+        let written = self.value_as(kind, &stored);
+        self.after_write(kind, namespace, &name);
+        Ok(Written { object: written, created: true })
+    }
+
+    /// PUT of an object or of its `status`.
+    pub(crate) fn update(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        mut object: Value,
+        request: &mut Request,
+    ) -> Result<Written, Status> {
+        self.check_version(kind, &object)?;
+        self.decode(kind, &mut object, &[], request)?;
+        place(kind, namespace, &mut object)?;
+        let given = metadata_text(&object, "name");
+        if given != name {
+            return Err(status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        self.change(kind, namespace, name, subresource, request, |_, _| Ok(object.clone()))
+    }
+
+    /// Reads, changes and writes an object until nobody wrote in between. `edit` gets the stored object in the
+    /// request's version and returns the new one, decoded and defaulted.
+    pub(crate) fn change(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        request: &mut Request,
+        edit: impl Fn(&Value, &mut Request) -> Result<Value, Status>,
+    ) -> Result<Written, Status> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(stored) = self.store.get(&kind.resource, namespace, name) else {
+                return Err(status::not_found(&kind.group, &kind.plural, name));
+            };
+            let live = self.value_as(kind, &stored);
+            let new = edit(&live, request)?;
+            let pinned = !metadata_text(&new, "resourceVersion").is_empty();
+            self.check_revision(kind, name, &live, &new)?;
+            let owned = self.own(kind, Some(&live), new, subresource, request);
+            let seen = stored.revision;
+            match self.finish_update(kind, &live, seen, owned, subresource, request)? {
+                Some(written) => return Ok(written),
+                None if pinned => return Err(status::modified(&kind.group, &kind.plural, name)),
+                None => {}
+            }
+        }
+        Err(status::modified(&kind.group, &kind.plural, name))
+    }
+
+    /// Optimistic concurrency: a revision or uid that the client names must be the stored one.
+    pub(crate) fn check_revision(
+        &self,
+        kind: &Kind,
+        name: &str,
+        live: &Value,
+        new: &Value,
+    ) -> Result<(), Status> {
+        let given = metadata_text(new, "resourceVersion");
+        if !given.is_empty() && given != "0" && given != metadata_text(live, "resourceVersion") {
+            return Err(status::modified(&kind.group, &kind.plural, name));
+        }
+        let (given, stored) = (metadata_text(new, "uid"), metadata_text(live, "uid"));
+        if !given.is_empty() && given != stored {
+            let why = format!(
+                "Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
+            );
+            return Err(status::conflict(&kind.group, &kind.plural, name, &why));
+        }
+        Ok(())
+    }
+
+    /// The second half of an update, shared with apply; `None` when another write came first.
+    pub(crate) fn finish_update(
+        &self,
+        kind: &Kind,
+        live: &Arc<Value>,
+        seen: u64,
+        mut object: Value,
+        subresource: &str,
+        request: &mut Request,
+    ) -> Result<Option<Written>, Status> {
+        let name = metadata_text(live, "name").to_owned();
+        let namespace = metadata_text(live, "namespace").to_owned();
+        keep_system_fields(live, &mut object);
+        normalise::before_update(self, kind, live, &mut object, subresource)?;
+        self.set_defaults(kind, &mut object);
+        admission::mutate(self, kind, Some(live), &mut object, "UPDATE", request)?;
+        let generation = live["metadata"]["generation"].as_i64();
+        if let Some(generation) = generation {
+            let bump = i64::from(normalise::changes_generation(kind, live, &object));
+            object["metadata"]["generation"] = (generation + bump).into();
+        }
+        let causes = validation::update(self, kind, live, &object, subresource);
+        if !causes.is_empty() {
+            return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
+        }
+        admission::validate(self, kind, Some(live), Some(&object), "UPDATE", subresource, request)?;
+        ssa::keep_timestamps(live, &mut object);
+        object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        if object == **live {
+            return Ok(Some(Written { object: live.clone(), created: false }));
+        }
+        if request.dry_run {
+            return Ok(Some(Written { object: Arc::new(object), created: false }));
+        }
+        let key: ObjectKey = (namespace.clone(), name.clone());
+        if is_finished(&object) {
+            let value = Arc::new(object.clone());
+            normalise::reserve(self, kind, Some(live), None)?;
+            let gone = self.store.remove(&kind.resource, &key, seen, self.to_storage(kind, object));
+            if gone.is_err() {
+                return Ok(None);
+            }
+            self.after_write(kind, &namespace, &name);
+            return Ok(Some(Written { object: value, created: false }));
+        }
+        normalise::reserve(self, kind, Some(live), Some(&object))?;
+        let Ok(stored) =
+            self.store.put(&kind.resource, key, Some(seen), self.to_storage(kind, object))
+        else {
+            return Ok(None);
+        };
+        let written = self.value_as(kind, &stored);
+        self.after_write(kind, &namespace, &name);
+        Ok(Some(Written { object: written, created: false }))
+    }
+
+    /// Decodes as the server's codec does: types, unknown fields, nulls, defaults.
+    pub(crate) fn decode(
+        &self,
+        kind: &Kind,
+        object: &mut Value,
+        duplicates: &[String],
+        request: &mut Request,
+    ) -> Result<(), Status> {
+        let Some(schema) = kind.schema() else { return Ok(()) };
+        let cannot = |why: &str| {
+            status::bad_request(format!(
+                "{} in version \"{}\" cannot be handled as a {}: {why}",
+                kind.kind, kind.version, kind.kind
+            ))
+        };
+        if kind.custom.is_none() {
+            if let Some(error) = structural::go_type_error(&schema, object) {
+                return Err(cannot(&error));
+            }
+            structural::drop_nulls(&schema, object);
+        }
+        let unknown = structural::prune(&schema, object);
+        if request.validation != FieldValidation::Ignore {
+            let found: Vec<String> = duplicates
+                .iter()
+                .map(|path| format!("duplicate field \"{path}\""))
+                .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+                .collect();
+            if request.validation == FieldValidation::Strict && !found.is_empty() {
+                return Err(cannot(&format!("strict decoding error: {}", found.join(", "))));
+            }
+            request.warnings.extend(found);
+        }
+        self.set_defaults(kind, object);
+        Ok(())
+    }
+
+    fn set_defaults(&self, kind: &Kind, object: &mut Value) {
+        if let Some(schema) = kind.schema() {
+            structural::set_defaults(&schema, object, kind.custom.is_some());
+        }
+        normalise::defaults(kind, object);
+        if kind.custom.is_none()
+            && let Some(schema) = kind.schema()
+        {
+            structural::drop_nulls(&schema, object);
+        }
+    }
+
+    /// Records in `managedFields` who owns what after this request.
+    pub(crate) fn own(
+        &self,
+        kind: &Kind,
+        live: Option<&Value>,
+        new: Value,
+        subresource: &str,
+        request: &Request,
+    ) -> Value {
+        self.with_target(kind, subresource, |target| {
+            ssa::update(&ssa::UpdateRequest { target, live, new: &new, manager: &request.manager })
+        })
+    }
+
+    /// Calls `work` with what the ownership functions need to know about a kind.
+    pub(crate) fn with_target<T>(
+        &self,
+        kind: &Kind,
+        subresource: &str,
+        work: impl FnOnce(ssa::Target<'_>) -> T,
+    ) -> T {
+        let schema = kind.schema();
+        let others = self.kinds.other_versions(kind);
+        let others: Vec<_> =
+            others.iter().map(|other| (other.api_version(), other.schema())).collect();
+        let other_versions: Vec<_> =
+            others.iter().map(|(version, schema)| (version.as_str(), schema.as_deref())).collect();
+        let custom = kind.custom.is_some();
+        let reset_fields = ssa::reset_fields(
+            &kind.group,
+            &kind.plural,
+            subresource,
+            custom,
+            kind.has_subresource("status"),
+        );
+        let api_version = kind.api_version();
+        work(ssa::Target {
+            schema: schema.as_deref(),
+            origin: if custom { ssa::Origin::Custom } else { ssa::Origin::BuiltIn },
+            api_version: &api_version,
+            kind: &kind.kind,
+            other_versions: &other_versions,
+            subresource,
+            reset_fields: &reset_fields,
+            time: self.now(),
+        })
+    }
+
+    fn check_version(&self, kind: &Kind, object: &Value) -> Result<(), Status> {
+        let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (version, found) = (text("apiVersion"), text("kind"));
+        if kind.custom.is_some() {
+            if version != kind.api_version() {
+                return Err(status::bad_request(format!(
+                    "the API version in the data ({version}) does not match the expected API version ({})",
+                    kind.api_version()
+                )));
+            }
+            return Ok(());
+        }
+        if version == kind.api_version() && found == kind.kind {
+            return Ok(());
+        }
+        let why = if self.kinds.by_kind(version, found).is_some() {
+            format!("converting ({version}.{found}) to ({}.{}): unknown conversion", kind.group, kind.kind)
+        } else {
+            format!(
+                "no kind \"{found}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
+            )
+        };
+        let version = version.rsplit('/').next().unwrap_or_default();
+        Err(status::bad_request(format!(
+            "{found} in version \"{version}\" cannot be handled as a {}: {why}",
+            kind.kind
+        )))
+    }
+
+    /// Objects are stored in one version of their kind, whatever the version of the request.
+    fn to_storage(&self, kind: &Kind, mut object: Value) -> Value {
+        if let Some(custom) = &kind.custom {
+            object["apiVersion"] = format!("{}/{}", custom.group, custom.storage_version).into();
+        }
+        object
+    }
+
+    /// The namespace of a new object must be there and stay.
+    fn require_namespace(&self, kind: &Kind, namespace: &str) -> Result<(), Status> {
+        if !kind.namespaced {
+            return Ok(());
+        }
+        let namespaces = crate::sandbox::store::GroupResource::new("", "namespaces");
+        let Some(stored) = self.store.get(&namespaces, "", namespace) else {
+            return Err(status::not_found("", "namespaces", namespace));
+        };
+        let found = self.store.value(&stored);
+        if found["metadata"]["deletionTimestamp"].is_string() {
+            return Err(admission::namespace_terminating(kind, namespace));
+        }
+        Ok(())
+    }
+}
+
+/// The kind that a refusal names: the one in the object when a custom object names a wrong one.
+fn object_kind(kind: &Kind, object: &Value) -> String {
+    object.get("kind").and_then(Value::as_str).unwrap_or(&kind.kind).to_owned()
+}
+
+/// Fills the namespace of the request in, or refuses another one.
+pub(crate) fn place(kind: &Kind, namespace: &str, object: &mut Value) -> Result<(), Status> {
+    let metadata = metadata_of(object);
+    let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if kind.namespaced && given.is_empty() {
+        metadata.insert("namespace".to_owned(), namespace.into());
+    } else if given != namespace {
+        return Err(status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    } else if given.is_empty() {
+        metadata.remove("namespace");
+    }
+    Ok(())
+}
+
+/// The metadata map, made if it is not there.
+pub(crate) fn metadata_of(object: &mut Value) -> &mut Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    match &mut object["metadata"] {
+        Value::Object(metadata) => metadata,
+        // The line above made it an object.
+        _ => unreachable!("metadata is an object"),
+    }
+}
+
+/// Fields that only the server sets.
+fn keep_system_fields(live: &Value, object: &mut Value) {
+    let metadata = metadata_of(object);
+    metadata.remove("selfLink");
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ] {
+        match live["metadata"].get(field) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+}
+
+/// Being deleted, and nothing holds it any more.
+pub(crate) fn is_finished(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let none = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    metadata["deletionTimestamp"].is_string()
+        && none(&metadata["finalizers"])
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && !(object["kind"] == "Namespace"
+            && object["apiVersion"] == "v1"
+            && !none(&object["spec"]["finalizers"]))
+}
