@@ -5,7 +5,10 @@
 //! pipeline), `controllers`, `data_plane`.
 
 pub mod api;
+mod api_server;
 pub mod authz;
+mod builtin;
+mod cluster;
 pub mod controllers;
 pub mod data_plane;
 pub mod mesh;
@@ -13,4 +16,7 @@ pub mod node;
 pub mod patch;
 pub mod schema;
 pub mod ssa;
+mod store;
 pub mod validation;
+
+pub use cluster::{Cluster, Options, StartError};

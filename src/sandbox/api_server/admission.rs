@@ -1,48 +1,13 @@
 //! Admission: namespaces in deletion, service accounts of pods, policies, webhooks.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::kinds::{Kind, metadata_text};
-use super::selectors::label_selector_matches;
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
+use crate::sandbox::mesh::webhook;
 use crate::sandbox::store::GroupResource;
-
-/// One call of an admission webhook whose Service is in the sandbox.
-#[derive(Debug)]
-pub struct WebhookCall<'a> {
-    /// `namespace/name` of the Service.
-    pub service: &'a str,
-    /// The path of the configuration, such as `/validate`.
-    pub path: &'a str,
-    /// `CREATE`, `UPDATE`, `DELETE`.
-    pub operation: &'a str,
-    pub object: Option<&'a Value>,
-    pub old_object: Option<&'a Value>,
-    pub dry_run: bool,
-}
-
-/// What a webhook says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum WebhookAnswer {
-    /// Not this handler's Service.
-    NotMine,
-    Allowed,
-    /// Allowed, with the object changed.
-    Changed(Value),
-    /// Refused, with the message of its status.
-    Denied(String),
-    /// The call failed, with the transport's words.
-    Unreachable(String),
-}
-
-/// Answers admission webhooks in place of a Service's pods.
-pub trait WebhookHandler: Send + Sync {
-    /// Answers a call; called while a request is served, so it must not wait.
-    fn call(&self, call: &WebhookCall<'_>) -> WebhookAnswer;
-}
+use crate::sandbox::validation::selector;
 
 /// The refusal of new objects in a namespace that goes.
 pub(crate) fn namespace_terminating(kind: &Kind, namespace: &str) -> Status {
@@ -65,7 +30,6 @@ pub(crate) fn mutate(
     live: Option<&Value>,
     object: &mut Value,
     operation: &str,
-    request: &mut Request,
 ) -> Result<(), Status> {
     if kind.custom.is_none() && operation == "CREATE" {
         match (kind.group.as_str(), kind.plural.as_str()) {
@@ -79,7 +43,7 @@ pub(crate) fn mutate(
             _ => {}
         }
     }
-    webhooks(server, kind, live, Some(object), operation, request, true)
+    webhooks(server, kind, live, Some(object), operation, true)
 }
 
 /// Admission that only refuses.
@@ -96,8 +60,7 @@ pub(crate) fn validate(
         return Ok(());
     }
     super::policies::check(server, kind, live, object, operation, request)?;
-    let mut copy = object.cloned();
-    webhooks(server, kind, live, copy.as_mut(), operation, request, false)
+    webhooks(server, kind, live, object, operation, false)
 }
 
 /// A pod runs as the default service account and gets its token.
@@ -227,13 +190,14 @@ fn default_class(server: &ApiServer, object: &mut Value) {
     }
 }
 
+/// Webhooks whose Service is in the sandbox. Those that change objects (sidecar injection) change none here: nobody
+/// asks for sidecars in an ambient mesh, but whether they can be reached matters.
 fn webhooks(
     server: &ApiServer,
     kind: &Kind,
     live: Option<&Value>,
-    mut object: Option<&mut Value>,
+    object: Option<&Value>,
     operation: &str,
-    request: &mut Request,
     mutating: bool,
 ) -> Result<(), Status> {
     if kind.group == "admissionregistration.k8s.io" {
@@ -245,9 +209,9 @@ fn webhooks(
     for stored in server.store.list(&resource, "", None, 0).objects {
         let configuration = server.store.value(&stored);
         for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
-            let subject = object.as_deref().or(live).unwrap_or(&Value::Null).clone();
-            if applies(server, webhook, kind, &subject, operation) {
-                call(server, webhook, live, object.as_deref_mut(), operation, request, mutating)?;
+            let subject = object.or(live).unwrap_or(&Value::Null);
+            if applies(server, webhook, kind, subject, operation) {
+                call(server, webhook, object, operation)?;
             }
         }
     }
@@ -263,7 +227,7 @@ fn applies(
 ) -> bool {
     let rules = webhook["rules"].as_array().into_iter().flatten();
     rules.into_iter().any(|rule| rule_matches(rule, kind, operation))
-        && label_selector_matches(&webhook["objectSelector"], &subject["metadata"]["labels"])
+        && chosen_by(&webhook["objectSelector"], &subject["metadata"]["labels"])
         && namespace_matches(server, &webhook["namespaceSelector"], kind, subject)
 }
 
@@ -288,12 +252,12 @@ pub(super) fn rule_matches(rule: &Value, kind: &Kind, operation: &str) -> bool {
 
 pub(super) fn namespace_matches(
     server: &ApiServer,
-    selector: &Value,
+    wanted: &Value,
     kind: &Kind,
     subject: &Value,
 ) -> bool {
     if kind.group.is_empty() && kind.plural == "namespaces" {
-        return label_selector_matches(selector, &subject["metadata"]["labels"]);
+        return chosen_by(wanted, &subject["metadata"]["labels"]);
     }
     if !kind.namespaced {
         return true;
@@ -302,17 +266,14 @@ pub(super) fn namespace_matches(
     let stored = server.store.get(&namespaces, "", metadata_text(subject, "namespace"));
     let namespace = stored.map(|stored| server.store.value(&stored));
     let labels = namespace.as_deref().map_or(&Value::Null, |found| &found["metadata"]["labels"]);
-    label_selector_matches(selector, labels)
+    chosen_by(wanted, labels)
 }
 
 fn call(
     server: &ApiServer,
     webhook: &Value,
-    live: Option<&Value>,
-    object: Option<&mut Value>,
+    object: Option<&Value>,
     operation: &str,
-    request: &Request,
-    mutating: bool,
 ) -> Result<(), Status> {
     let name = webhook["name"].as_str().unwrap_or_default();
     let client = &webhook["clientConfig"];
@@ -320,40 +281,22 @@ fn call(
     let text = |field: &str| service[field].as_str().unwrap_or_default();
     let key = format!("{}/{}", text("namespace"), text("name"));
     let path = service["path"].as_str().unwrap_or("/");
-    let handlers: Vec<Arc<dyn WebhookHandler>> = server.webhooks.read().clone();
-    let answer = if service.is_object() {
-        let call = WebhookCall {
-            service: &key,
-            path,
-            operation,
-            object: object.as_deref(),
-            old_object: live,
-            dry_run: request.dry_run,
-        };
-        let mut answers = handlers.iter().map(|handler| handler.call(&call));
-        answers.find(|answer| *answer != WebhookAnswer::NotMine).unwrap_or_else(|| {
-            unreachable_service(server, text("namespace"), text("name"))
-        })
+    let outcome = if service.is_object() {
+        reviewed(server, &key, path, object, operation)
     } else {
         server.note_not_modelled(&format!("the admission webhook {name} at a URL"));
-        WebhookAnswer::Unreachable("the sandbox calls no webhooks by URL".to_owned())
+        Err(Refusal::Unreachable("the sandbox calls no webhooks by URL".to_owned()))
     };
-    match answer {
-        WebhookAnswer::NotMine | WebhookAnswer::Allowed => Ok(()),
-        WebhookAnswer::Changed(changed) => {
-            if mutating && let Some(object) = object {
-                *object = changed;
-            }
-            Ok(())
-        }
-        WebhookAnswer::Denied(message) => Err(Status {
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(Refusal::Denied(message)) => Err(Status {
             code: 400,
             reason: "BadRequest".to_owned(),
             message: format!("admission webhook \"{name}\" denied the request: {message}"),
             details: Value::Null,
         }),
-        WebhookAnswer::Unreachable(_) if webhook["failurePolicy"] == "Ignore" => Ok(()),
-        WebhookAnswer::Unreachable(why) => {
+        Err(Refusal::Unreachable(_)) if webhook["failurePolicy"] == "Ignore" => Ok(()),
+        Err(Refusal::Unreachable(why)) => {
             let port = service["port"].as_u64().unwrap_or(443);
             let timeout = webhook["timeoutSeconds"].as_u64().unwrap_or(10);
             Err(status::internal(format!(
@@ -365,23 +308,34 @@ fn call(
     }
 }
 
-/// No handler speaks for the Service: what a caller would meet on the way.
-fn unreachable_service(server: &ApiServer, namespace: &str, name: &str) -> WebhookAnswer {
-    let services = GroupResource::new("", "services");
-    if server.store.get(&services, namespace, name).is_none() {
-        return WebhookAnswer::Unreachable(format!("service \"{name}\" not found"));
+enum Refusal {
+    Denied(String),
+    Unreachable(String),
+}
+
+/// What the pods behind a webhook's Service would say; `service` is `namespace/name`.
+fn reviewed(
+    server: &ApiServer,
+    service: &str,
+    path: &str,
+    object: Option<&Value>,
+    operation: &str,
+) -> Result<(), Refusal> {
+    let (namespace, name) = service.split_once('/').unwrap_or(("", service));
+    webhook::reachable(server, namespace, name).map_err(Refusal::Unreachable)?;
+    if !webhook::is_modelled(name) {
+        server.note_not_modelled(&format!("the admission webhook of Service {service}"));
+        return Ok(());
     }
-    let slices = GroupResource::new("discovery.k8s.io", "endpointslices");
-    let ready = server.store.list(&slices, namespace, None, 0).objects.iter().any(|stored| {
-        let slice = server.store.value(stored);
-        slice["metadata"]["labels"]["kubernetes.io/service-name"] == name
-            && slice["endpoints"].as_array().into_iter().flatten().any(|endpoint| {
-                endpoint["conditions"]["ready"] == true
-            })
-    });
-    if !ready {
-        return WebhookAnswer::Unreachable(format!("no endpoints available for service \"{name}\""));
+    match object {
+        Some(object) if operation != "DELETE" => {
+            webhook::review(server, name, path, object).map_err(Refusal::Denied)
+        }
+        _ => Ok(()),
     }
-    server.note_not_modelled(&format!("the admission webhook of Service {namespace}/{name}"));
-    WebhookAnswer::Allowed
+}
+
+/// Whether labels are chosen by a selector that chooses everything when it is absent.
+pub(super) fn chosen_by(wanted: &Value, labels: &Value) -> bool {
+    wanted.is_null() || selector::matches(wanted, labels)
 }

@@ -1,12 +1,12 @@
 //! Kinds that CustomResourceDefinitions bring: their schemas, their names, their conditions.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::sandbox::builtin::{self, KindData, SubresourceData};
-use crate::sandbox::schema::{ListType, Schema, SchemaType};
+use crate::sandbox::builtin::{KindData, SubresourceData};
+use crate::sandbox::schema::Schema;
+use crate::sandbox::validation::{Validator, structural};
 
 /// `status.acceptedNames` with the defaults filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +31,7 @@ pub(crate) struct CustomVersion {
     pub(crate) crd_name: String,
     crd: Arc<Value>,
     index: usize,
-    schema: OnceLock<Option<Arc<Schema>>>,
-    rules: OnceLock<Option<Arc<kube_cel::CompiledSchema>>>,
+    validator: OnceLock<Option<Validator>>,
 }
 
 impl std::fmt::Debug for CustomVersion {
@@ -74,8 +73,7 @@ impl CustomVersion {
                     crd_name: text(&crd["metadata"]["name"]),
                     crd: crd.clone(),
                     index,
-                    schema: OnceLock::new(),
-                    rules: OnceLock::new(),
+                    validator: OnceLock::new(),
                 })
             })
             .collect()
@@ -85,9 +83,27 @@ impl CustomVersion {
         &self.crd["spec"]["versions"][self.index]
     }
 
-    /// `openAPIV3Schema` as written.
-    pub(crate) fn raw_schema(&self) -> &Value {
-        &self.definition()["schema"]["openAPIV3Schema"]
+    /// The revision of the CRD.
+    pub(crate) fn revision(&self) -> &str {
+        self.crd["metadata"]["resourceVersion"].as_str().unwrap_or_default()
+    }
+
+    /// The schema as OpenAPI publishes it.
+    pub(crate) fn published_schema(&self) -> Value {
+        let mut schema = self.definition()["schema"]["openAPIV3Schema"].clone();
+        if !schema.is_object() {
+            schema = json!({"type": "object"});
+        }
+        let text = json!({"type": "string"});
+        if !schema["properties"].is_object() {
+            schema["properties"] = json!({});
+        }
+        schema["properties"]["apiVersion"] = text.clone();
+        schema["properties"]["kind"] = text;
+        schema["properties"]["metadata"] = json!({
+            "allOf": [{"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}]
+        });
+        schema
     }
 
     pub(crate) fn printer_columns(&self) -> &Value {
@@ -157,32 +173,14 @@ impl CustomVersion {
 
     /// The schema of whole objects.
     pub(crate) fn schema(&self) -> Option<Arc<Schema>> {
-        self.schema
-            .get_or_init(|| {
-                let raw = self.raw_schema();
-                raw.is_object().then(|| Arc::new(with_metadata(structural(raw))))
-            })
-            .clone()
+        self.validator().map(|validator| validator.schema().clone())
     }
 
-    /// The CEL rules, compiled when first needed; `None` if there are none.
-    pub(crate) fn rules(&self) -> Option<&Arc<kube_cel::CompiledSchema>> {
-        self.rules
-            .get_or_init(|| {
-                let raw = self.raw_schema();
-                has_rules(raw).then(|| Arc::new(kube_cel::compile_schema(raw)))
-            })
+    /// The checks of whole objects, made when first needed.
+    pub(crate) fn validator(&self) -> Option<&Validator> {
+        self.validator
+            .get_or_init(|| structural::schema_of_crd(self.definition()).ok().map(Validator::new))
             .as_ref()
-    }
-}
-
-fn has_rules(node: &Value) -> bool {
-    match node {
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(name, value)| name == "x-kubernetes-validations" || has_rules(value)),
-        Value::Array(items) => items.iter().any(has_rules),
-        _ => false,
     }
 }
 
@@ -204,95 +202,3 @@ pub(crate) fn names(node: &Value) -> Names {
         kind,
     }
 }
-
-/// Every object has `apiVersion`, `kind` and `metadata`, whatever its CRD says about them.
-fn with_metadata(mut schema: Schema) -> Schema {
-    let text = || {
-        let mut text = structural(&json!({"type": "string"}));
-        text.nullable = false;
-        Arc::new(text)
-    };
-    schema.properties.insert("apiVersion".to_owned(), text());
-    schema.properties.insert("kind".to_owned(), text());
-    schema.properties.insert(
-        "metadata".to_owned(),
-        builtin::definition("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
-    );
-    schema
-}
-
-/// A structural schema as our model has it.
-pub(crate) fn structural(node: &Value) -> Schema {
-    let flag = |field: &str| node.get(field) == Some(&Value::Bool(true));
-    let text = |field: &str| node.get(field).and_then(Value::as_str);
-    let kind = if flag("x-kubernetes-int-or-string") {
-        SchemaType::IntOrString
-    } else {
-        match text("type") {
-            Some("object") => SchemaType::Object,
-            Some("array") => SchemaType::Array,
-            Some("string") => SchemaType::String,
-            Some("integer") => SchemaType::Integer,
-            Some("number") => SchemaType::Number,
-            Some("boolean") => SchemaType::Boolean,
-            _ => SchemaType::Any,
-        }
-    };
-    let children = |field: &str| -> BTreeMap<String, Arc<Schema>> {
-        let fields = node.get(field).and_then(Value::as_object);
-        fields
-            .into_iter()
-            .flatten()
-            .map(|(name, child)| (name.clone(), Arc::new(structural(child))))
-            .collect()
-    };
-    let texts = |field: &str| -> Vec<String> {
-        let items = node.get(field).and_then(Value::as_array);
-        items.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let additional = match node.get("additionalProperties") {
-        Some(child @ Value::Object(_)) => Some(Arc::new(structural(child))),
-        Some(Value::Bool(true)) => Some(Arc::new(structural(
-            &json!({"x-kubernetes-preserve-unknown-fields": true}),
-        ))),
-        _ => None,
-    };
-    let source: Map<String, Value> = node
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| !CHILDREN.contains(&name.as_str()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Schema {
-        kind,
-        properties: children("properties"),
-        additional,
-        items: node.get("items").map(|child| Arc::new(structural(child))),
-        list_type: match text("x-kubernetes-list-type") {
-            Some("map") => ListType::Map(texts("x-kubernetes-list-map-keys")),
-            Some("set") => ListType::Set,
-            _ => ListType::Atomic,
-        },
-        atomic_map: text("x-kubernetes-map-type") == Some("atomic"),
-        patch_strategy: None,
-        patch_merge_key: None,
-        default: node.get("default").cloned(),
-        required: texts("required"),
-        preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
-        embedded_resource: flag("x-kubernetes-embedded-resource"),
-        nullable: flag("nullable"),
-        description: None,
-        source: Arc::new(Value::Object(source)),
-    }
-}
-
-/// Kept elsewhere in the model, or of no use when checking values.
-const CHILDREN: &[&str] = &[
-    "properties",
-    "items",
-    "additionalProperties",
-    "description",
-    "default",
-    "x-kubernetes-validations",
-];

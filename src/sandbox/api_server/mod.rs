@@ -2,27 +2,26 @@
 //!
 //! A request is an HTTP request (`http`) or a controller's call (`client`); both end in the verbs (`verbs`), which work
 //! on JSON trees and the `Kind` that names them. Reading order: `kinds` and `crd` (what is served), `structural`,
-//! `validation`, `normalise` and `admission` (what a write passes through), `verbs`, `http`, `runner` (controllers).
+//! `normalise`, `rules` and `admission` (what a write passes through), `verbs`, `http`, `runner` (controllers).
 //! Behaviour and texts are those of kube-apiserver 1.36.3; what is not modelled answers 501 and is noted.
 
 mod admission;
 mod client;
-mod cel;
 mod crd;
 mod crd_lifecycle;
 mod discovery;
-mod http;
+pub(crate) mod http;
 mod json;
 mod kinds;
 mod normalise;
 mod policies;
 mod random;
+mod rules;
 pub(crate) mod runner;
 mod selectors;
 mod status;
 mod structural;
 mod subresources;
-mod validation;
 mod verbs;
 
 use std::collections::BTreeSet;
@@ -39,8 +38,6 @@ use super::api::{Nodes, Status};
 use super::store::{Store, StoredObject};
 use crate::base::clock::Clock as _;
 use crate::base::virtual_clock::VirtualClock;
-
-pub(crate) use self::admission::WebhookHandler;
 
 /// The version that the sandbox answers as.
 pub(crate) const GIT_VERSION: &str = "v1.36.3";
@@ -71,7 +68,6 @@ pub(crate) struct ApiServer {
     random: Mutex<Random>,
     not_modelled: Mutex<BTreeSet<String>>,
     nodes: RwLock<Option<Arc<dyn Nodes>>>,
-    webhooks: RwLock<Vec<Arc<dyn WebhookHandler>>>,
     /// Policies and addresses that writes ask for, kept up to date by `crd_lifecycle` and `normalise`.
     addresses: Mutex<normalise::Addresses>,
 }
@@ -87,6 +83,8 @@ pub(crate) struct Request {
     pub(crate) force: bool,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Vec<String>,
+    /// Paths of fields that the body gave twice.
+    pub(crate) duplicates: Vec<String>,
 }
 
 impl Request {
@@ -100,6 +98,7 @@ impl Request {
             validation: FieldValidation::Ignore,
             force: true,
             warnings: Vec::new(),
+            duplicates: Vec::new(),
         }
     }
 }
@@ -122,7 +121,6 @@ impl ApiServer {
             random: Mutex::new(Random::seeded(seed)),
             not_modelled: Mutex::default(),
             nodes: RwLock::new(None),
-            webhooks: RwLock::default(),
             addresses: Mutex::default(),
         })
     }
@@ -134,11 +132,6 @@ impl ApiServer {
 
     fn nodes(&self) -> Option<Arc<dyn Nodes>> {
         self.nodes.read().clone()
-    }
-
-    /// Registers what answers admission webhooks whose Service is in the sandbox.
-    pub(crate) fn add_webhook_handler(&self, handler: Arc<dyn WebhookHandler>) {
-        self.webhooks.write().push(handler);
     }
 
     /// Notes something that a client met and the sandbox does not model.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::kinds::{Kind, metadata_text};
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
+use crate::sandbox::validation::Cause;
 
 /// Cluster IPs and node ports in use, by the `namespace/name` of their Service.
 #[derive(Debug, Default)]
@@ -615,7 +616,7 @@ pub(crate) fn reserve(
                 && *owner != key
                 && ip != "None"
             {
-                let cause = super::status::Cause::invalid(
+                let cause = Cause::invalid(
                     "spec.clusterIPs",
                     &json!([ip]),
                     &format!("failed to allocate IP {ip}: provided IP is already allocated"),

@@ -1,13 +1,13 @@
 //! ValidatingAdmissionPolicies and their bindings.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::admission::{namespace_matches, rule_matches};
+use super::admission::{chosen_by, namespace_matches, rule_matches};
 use super::kinds::{Kind, metadata_text};
-use super::selectors::label_selector_matches;
 use super::{ApiServer, Request};
 use crate::sandbox::api::Status;
 use crate::sandbox::store::GroupResource;
+use crate::sandbox::validation::cel::engine::{self, Expression};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -106,7 +106,7 @@ fn matches(
     let included = list("resourceRules").is_empty() || list("resourceRules").iter().any(rule);
     included
         && !list("excludeResourceRules").iter().any(rule)
-        && label_selector_matches(&constraints["objectSelector"], &subject["metadata"]["labels"])
+        && chosen_by(&constraints["objectSelector"], &subject["metadata"]["labels"])
         && namespace_matches(server, &constraints["namespaceSelector"], kind, subject)
 }
 
@@ -123,106 +123,63 @@ fn evaluate(
     let list = |field: &str| spec[field].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value, field: &str| value[field].as_str().map(str::to_owned);
     let subject = object.or(live).unwrap_or(&Value::Null);
-    let mut builder = kube_cel::VapEvaluator::builder().request(kube_cel::AdmissionRequest {
-        operation: operation.to_owned(),
-        username: request.user.clone(),
-        groups: request.groups.clone(),
-        name: metadata_text(subject, "name").to_owned(),
-        namespace: metadata_text(subject, "namespace").to_owned(),
-        dry_run: request.dry_run,
-        kind: kube_cel::GroupVersionKind {
-            group: kind.group.clone(),
-            version: kind.version.clone(),
-            kind: kind.kind.clone(),
-        },
-        resource: kube_cel::GroupVersionResource {
-            group: kind.group.clone(),
-            version: kind.version.clone(),
-            resource: kind.plural.clone(),
-        },
-        ..kube_cel::AdmissionRequest::default()
-    });
-    builder = builder.object(object.cloned().unwrap_or(Value::Null));
-    if let Some(live) = live {
-        builder = builder.old_object(live.clone());
-    }
-    if kind.namespaced {
-        let namespaces = GroupResource::new("", "namespaces");
-        if let Some(found) = server.store.get(&namespaces, "", metadata_text(subject, "namespace")) {
-            builder = builder.namespace_object((*server.store.value(&found)).clone());
+    let mut names = engine::Variables::new();
+    names.add("object", engine::from_json(object.unwrap_or(&Value::Null)));
+    names.add("oldObject", engine::from_json(live.unwrap_or(&Value::Null)));
+    names.add("params", engine::from_json(&Value::Null));
+    names.add("request", engine::from_json(&request_facts(kind, subject, operation, request)));
+    let namespaces = GroupResource::new("", "namespaces");
+    let namespace = server.store.get(&namespaces, "", metadata_text(subject, "namespace"));
+    let namespace = namespace.map(|stored| server.store.value(&stored));
+    names.add("namespaceObject", engine::from_json(namespace.as_deref().unwrap_or(&Value::Null)));
+    for condition in list("matchConditions") {
+        let expression = Expression::new(condition["expression"].as_str().unwrap_or("true"));
+        if expression.is_true(&names) == Ok(false) {
+            return None;
         }
     }
-    let evaluator = builder.build();
-    // `variables.x` is bound by writing the expression in its place: policies name them before use.
-    let variables: Vec<(String, String)> = list("variables")
-        .iter()
-        .filter_map(|variable| Some((text(variable, "name")?, text(variable, "expression")?)))
-        .collect();
-    let inline = |expression: &str| {
-        let mut expression = expression.to_owned();
-        for (name, value) in variables.iter().rev() {
-            expression = replace_variable(&expression, name, value);
+    let mut variables: Vec<(String, kube_cel::cel::Value)> = Vec::new();
+    for variable in list("variables") {
+        names.add("variables", engine::map(variables.iter().cloned()));
+        let (Some(name), Some(expression)) = (text(variable, "name"), text(variable, "expression"))
+        else {
+            continue;
+        };
+        // A variable that fails is missed only by who uses it.
+        if let Ok(value) = Expression::new(&expression).evaluate(&names) {
+            variables.push((name, value));
         }
-        expression
-    };
-    let conditions: Vec<kube_cel::VapExpression> = list("matchConditions")
-        .iter()
-        .filter_map(|condition| {
-            Some(kube_cel::VapExpression {
-                expression: inline(&text(condition, "expression")?),
-                message: None,
-                message_expression: None,
-            })
-        })
-        .collect();
-    if evaluator.evaluate(&conditions).iter().any(|result| !result.passed) {
-        return None;
     }
+    names.add("variables", engine::map(variables.into_iter()));
     for validation in list("validations") {
-        let Some(expression) = text(validation, "expression") else { continue };
-        let result = evaluator
-            .evaluate(&[kube_cel::VapExpression {
-                expression: inline(&expression),
-                message: text(validation, "message"),
-                message_expression: text(validation, "messageExpression").map(|text| inline(&text)),
-            }])
-            .into_iter()
-            .next();
-        if let Some(result) = result
-            && !result.passed
-        {
-            let given = text(validation, "message").is_some()
-                || text(validation, "messageExpression").is_some();
-            let message = match result.message {
-                Some(message) if given => message,
-                _ => format!("failed expression: {}", expression.trim()),
-            };
-            return Some(Refused {
-                message: message.trim().to_owned(),
-                reason: text(validation, "reason").unwrap_or_default(),
-            });
-        }
+        let source = validation["expression"].as_str().unwrap_or("true");
+        let reason = text(validation, "reason").unwrap_or_default();
+        let message = match Expression::new(source).is_true(&names) {
+            Ok(true) => continue,
+            Ok(false) => text(validation, "messageExpression")
+                .and_then(|message| Expression::new(&message).text(&names).ok())
+                .or_else(|| text(validation, "message"))
+                .unwrap_or_else(|| format!("failed expression: {}", source.trim())),
+            Err(_) if spec["failurePolicy"] == "Ignore" => continue,
+            Err(error) => {
+                format!("expression '{}' resulted in error: {error}", source.trim())
+            }
+        };
+        return Some(Refused { message: message.trim().to_owned(), reason });
     }
     None
 }
 
-/// Puts `(value)` in the place of `variables.name`.
-fn replace_variable(expression: &str, name: &str, value: &str) -> String {
-    let wanted = format!("variables.{name}");
-    let mut out = String::with_capacity(expression.len());
-    let mut rest = expression;
-    while let Some(at) = rest.find(&wanted) {
-        let after = &rest[at + wanted.len()..];
-        out.push_str(&rest[..at]);
-        if after.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-            out.push_str(&wanted);
-        } else {
-            out.push('(');
-            out.push_str(value);
-            out.push(')');
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
+/// The variable `request`.
+fn request_facts(kind: &Kind, subject: &Value, operation: &str, request: &Request) -> Value {
+    let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let gvr = json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
+    json!({
+        "kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr,
+        "subResource": "", "requestSubResource": "", "operation": operation,
+        "name": metadata_text(subject, "name"), "namespace": metadata_text(subject, "namespace"),
+        "dryRun": request.dry_run,
+        "userInfo": {"username": request.user, "groups": request.groups, "uid": "", "extra": {}},
+        "options": {}
+    })
 }

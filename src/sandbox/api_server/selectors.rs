@@ -88,30 +88,6 @@ fn matches_labels(terms: &[(String, Operator)], labels: &Value) -> bool {
     })
 }
 
-/// Whether a `metav1.LabelSelector` chooses these labels; a missing selector chooses all.
-pub(crate) fn label_selector_matches(selector: &Value, labels: &Value) -> bool {
-    let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    let equal = selector["matchLabels"].as_object().is_none_or(|wanted| {
-        wanted.iter().all(|(key, value)| label(key) == value.as_str())
-    });
-    equal
-        && selector["matchExpressions"].as_array().is_none_or(|terms| {
-            terms.iter().all(|term| {
-                let value = term["key"].as_str().and_then(label);
-                let listed = value.is_some_and(|value| {
-                    term["values"].as_array().is_some_and(|values| values.iter().any(|v| v == value))
-                });
-                match term["operator"].as_str() {
-                    Some("In") => listed,
-                    Some("NotIn") => !listed,
-                    Some("Exists") => value.is_some(),
-                    Some("DoesNotExist") => value.is_none(),
-                    _ => false,
-                }
-            })
-        })
-}
-
 /// The fields that a kind can be selected by.
 fn known_fields(kind: &Kind) -> Vec<String> {
     let own: &[&str] = match (kind.group.as_str(), kind.plural.as_str()) {

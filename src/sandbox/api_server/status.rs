@@ -3,95 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::api::Status;
-
-/// One entry of `details.causes`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
-    /// `FieldValueInvalid`, `FieldValueRequired`, …
-    pub(crate) reason: &'static str,
-    /// Without the field.
-    pub(crate) message: String,
-    /// `spec.ports[0].name`
-    pub(crate) field: String,
-}
-
-impl Cause {
-    pub(crate) fn invalid(field: &str, value: &Value, detail: &str) -> Self {
-        let message = format!("Invalid value: {}{}", shown(value), after(detail));
-        Self { reason: "FieldValueInvalid", message, field: field.to_owned() }
-    }
-
-    /// `Invalid value` whose value is shown as a Go type name, as CEL and structural errors do.
-    pub(crate) fn invalid_shown(field: &str, value: &str, detail: &str) -> Self {
-        let message = format!("Invalid value: {value}{}", after(detail));
-        Self { reason: "FieldValueInvalid", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn required(field: &str, detail: &str) -> Self {
-        let message = format!("Required value{}", after(detail));
-        Self { reason: "FieldValueRequired", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn duplicate(field: &str, value: &Value) -> Self {
-        let message = format!("Duplicate value: {}", shown(value));
-        Self { reason: "FieldValueDuplicate", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn forbidden(field: &str, detail: &str) -> Self {
-        Self {
-            reason: "FieldValueForbidden",
-            message: format!("Forbidden{}", after(detail)),
-            field: field.to_owned(),
-        }
-    }
-
-    pub(crate) fn not_found(field: &str, value: &Value) -> Self {
-        let message = format!("Not found: {}", shown(value));
-        Self { reason: "FieldValueNotFound", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn too_long(field: &str, max: usize, unit: &str) -> Self {
-        let message = format!("Too long: may not be more than {max} {unit}");
-        Self { reason: "FieldValueTooLong", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn too_many(field: &str, actual: usize, max: usize) -> Self {
-        let message = format!("Too many: {actual}: must have at most {max} items");
-        Self { reason: "FieldValueTooMany", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn type_invalid(field: &str, value: &Value, detail: &str) -> Self {
-        let message = format!("Invalid value: {}{}", shown(value), after(detail));
-        Self { reason: "FieldValueTypeInvalid", message, field: field.to_owned() }
-    }
-
-    pub(crate) fn unsupported(field: &str, value: &Value, supported: &[&str]) -> Self {
-        let supported: Vec<String> = supported.iter().map(|text| format!("\"{text}\"")).collect();
-        let message = format!(
-            "Unsupported value: {}: supported values: {}",
-            shown(value),
-            supported.join(", ")
-        );
-        Self { reason: "FieldValueNotSupported", message, field: field.to_owned() }
-    }
-}
-
-fn after(detail: &str) -> String {
-    if detail.is_empty() { String::new() } else { format!(": {detail}") }
-}
-
-/// A value as field errors show it: texts quoted, the rest as JSON.
-pub(crate) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => go_quote(text),
-        other => other.to_string(),
-    }
-}
-
-/// A text as Go's `%q` writes it.
-pub(crate) fn go_quote(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
-}
+use crate::sandbox::validation::cause::{Cause, joined, quoted as go_quote};
 
 /// `deployments.apps`, or `configmaps` for the core group.
 pub(crate) fn group_resource(group: &str, plural: &str) -> String {
@@ -171,11 +83,7 @@ pub(crate) fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Sta
 /// 422 with all causes; `kind` is the object's kind.
 pub(crate) fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Status {
     let mut details = of_object(group, kind, name);
-    let texts: Vec<String> = causes.iter().map(|cause| joined(&cause.field, &cause.message)).collect();
-    let shown = match texts.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    };
+    let shown = joined(&causes);
     let kind = group_resource(group, kind);
     details.insert(
         "causes".to_owned(),
@@ -186,10 +94,6 @@ pub(crate) fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -
     );
     let message = format!("{kind} {} is invalid: {shown}", go_quote(name));
     status(422, "Invalid", message, details.into())
-}
-
-fn joined(field: &str, message: &str) -> String {
-    if field.is_empty() { message.to_owned() } else { format!("{field}: {message}") }
 }
 
 /// The path is known, the verb is not.

@@ -1,61 +1,12 @@
-//! What a schema does to an object before it is checked: unknown fields go, nulls go, defaults come.
+//! What decoding into Go types does to an object of a built-in kind: wrong types are refused, nulls go, defaults come.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::sandbox::builtin::SET_BY_SERVER;
 use crate::sandbox::schema::{Schema, SchemaType};
 
-/// Removes fields that the schema does not know and returns their paths, in the form of a strict decoder
-/// (`spec.ports[0].bogus`).
-pub(crate) fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
-    let mut unknown = Vec::new();
-    prune_value(schema, object, "", &mut unknown);
-    unknown
-}
-
-fn prune_value(schema: &Schema, value: &mut Value, path: &str, unknown: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => prune_fields(schema, fields, path, unknown),
-        Value::Array(items) => {
-            let Some(schema) = &schema.items else { return };
-            for (index, item) in items.iter_mut().enumerate() {
-                prune_value(schema, item, &format!("{path}[{index}]"), unknown);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn prune_fields(
-    schema: &Schema,
-    fields: &mut Map<String, Value>,
-    path: &str,
-    unknown: &mut Vec<String>,
-) {
-    if schema.kind == SchemaType::Any && schema.properties.is_empty() && schema.preserve_unknown {
-        return;
-    }
-    let of_resource = |name: &str| matches!(name, "apiVersion" | "kind" | "metadata");
-    fields.retain(|name, _| {
-        let known = schema.field(name).is_some()
-            || schema.preserve_unknown
-            || (schema.embedded_resource && of_resource(name));
-        if !known {
-            unknown.push(join(path, name));
-        }
-        known
-    });
-    for (name, value) in fields {
-        if let Some(child) = schema.field(name)
-            && matches!(value, Value::Object(_) | Value::Array(_))
-        {
-            prune_value(child, value, &join(path, name), unknown);
-        }
-    }
-}
-
 /// `a.b`
-pub(crate) fn join(path: &str, field: &str) -> String {
+fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
 }
 
@@ -90,20 +41,14 @@ pub(crate) fn drop_nulls(schema: &Schema, value: &mut Value) {
     }
 }
 
-/// Sets what is absent and has a default. `custom` kinds take every default, built-in ones only those that the server
-/// sets.
-pub(crate) fn set_defaults(schema: &Schema, value: &mut Value, custom: bool) {
+/// Sets what is absent and has a default that the server sets.
+pub(crate) fn set_defaults(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, child) in &schema.properties {
-                let absent = match fields.get(name) {
-                    None => true,
-                    Some(Value::Null) => !child.nullable,
-                    Some(_) => false,
-                };
-                if absent
+                if !fields.contains_key(name)
                     && let Some(default) = &child.default
-                    && (custom || is_set_by_server(child, default))
+                    && is_set_by_server(child, default)
                 {
                     fields.insert(name.clone(), default.clone());
                 }
@@ -112,20 +57,14 @@ pub(crate) fn set_defaults(schema: &Schema, value: &mut Value, custom: bool) {
                 if let Some(child) = schema.field(name)
                     && matches!(value, Value::Object(_) | Value::Array(_))
                 {
-                    set_defaults(child, value, custom);
+                    set_defaults(child, value);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(child) = &schema.items {
                 for item in items {
-                    if item.is_null()
-                        && !child.nullable
-                        && let Some(default) = &child.default
-                    {
-                        *item = default.clone();
-                    }
-                    set_defaults(child, item, custom);
+                    set_defaults(child, item);
                 }
             }
         }

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::kinds::{Kind, metadata_text};
-use super::selectors::label_selector_matches;
 use super::verbs::delete::DeleteOptions;
 use super::verbs::patch::PatchType;
 use super::verbs::write::Written;
@@ -15,6 +14,7 @@ use super::{ApiServer, Request, status, time_text};
 use crate::base::clock::Clock as _;
 use crate::sandbox::api::Status;
 use crate::sandbox::store::GroupResource;
+use crate::sandbox::validation::{Cause, selector};
 
 impl ApiServer {
     /// The `Scale` of an object.
@@ -68,7 +68,7 @@ impl ApiServer {
             }
             let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
             if replicas < 0 {
-                let cause = status::Cause::invalid(
+                let cause = Cause::invalid(
                     "spec.replicas",
                     &replicas.into(),
                     "must be greater than or equal to 0",
@@ -97,8 +97,7 @@ impl ApiServer {
         let budgets = GroupResource::new("policy", "poddisruptionbudgets");
         for stored in self.store.list(&budgets, namespace, None, 0).objects {
             let budget = self.store.value(&stored);
-            let selector = &budget["spec"]["selector"];
-            if selector.is_null() || !label_selector_matches(selector, &pod["metadata"]["labels"]) {
+            if !selector::matches(&budget["spec"]["selector"], &pod["metadata"]["labels"]) {
                 continue;
             }
             if budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) <= 0 {
@@ -140,7 +139,7 @@ impl ApiServer {
             .ok_or_else(|| status::not_found("", "serviceaccounts", name))?;
         let seconds = body["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600);
         if seconds < 600 {
-            let cause = status::Cause::invalid(
+            let cause = Cause::invalid(
                 "spec.expirationSeconds",
                 &seconds.into(),
                 "may not specify a duration less than 10 minutes",

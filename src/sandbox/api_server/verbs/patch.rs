@@ -60,7 +60,7 @@ impl ApiServer {
         self.change(kind, namespace, name, subresource, request, |live, request| {
             let mut object = self.patched(kind, patch_type, live, body)?;
             check_identity(kind, live, &object)?;
-            self.decode(kind, &mut object, &[], request)?;
+            self.decode(kind, &mut object, request)?;
             place(kind, namespace, &mut object)?;
             Ok(object)
         })
@@ -131,7 +131,7 @@ impl ApiServer {
                 })
             });
             let mut object = outcome.map_err(|error| error.to_status())?.object;
-            self.decode(kind, &mut object, &[], request)?;
+            self.decode(kind, &mut object, request)?;
             let (Some(stored), Some(live)) = (stored, live) else {
                 if !metadata_text(&applied, "uid").is_empty() {
                     return Err(status::conflict(

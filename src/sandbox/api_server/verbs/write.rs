@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, structural};
-use crate::sandbox::api_server::{admission, normalise, validation};
+use crate::sandbox::api_server::{admission, normalise, rules};
 use crate::sandbox::ssa;
+use crate::sandbox::validation::{defaulting, prune};
 use crate::sandbox::store::ObjectKey;
 
 const MAX_ATTEMPTS: usize = 100;
@@ -36,7 +37,7 @@ impl ApiServer {
         request: &mut Request,
     ) -> Result<Written, Status> {
         self.check_version(kind, &object)?;
-        self.decode(kind, &mut object, &[], request)?;
+        self.decode(kind, &mut object, request)?;
         place(kind, namespace, &mut object)?;
         let generated = metadata_text(&object, "name").is_empty()
             && !metadata_text(&object, "generateName").is_empty();
@@ -83,9 +84,9 @@ impl ApiServer {
         }
         normalise::before_create(self, kind, &mut object, request)?;
         self.set_defaults(kind, &mut object);
-        admission::mutate(self, kind, None, &mut object, "CREATE", request)?;
+        admission::mutate(self, kind, None, &mut object, "CREATE")?;
         self.set_defaults(kind, &mut object);
-        let causes = validation::create(self, kind, &object);
+        let causes = rules::create(kind, &object);
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
@@ -118,7 +119,7 @@ impl ApiServer {
         request: &mut Request,
     ) -> Result<Written, Status> {
         self.check_version(kind, &object)?;
-        self.decode(kind, &mut object, &[], request)?;
+        self.decode(kind, &mut object, request)?;
         place(kind, namespace, &mut object)?;
         let given = metadata_text(&object, "name");
         if given != name {
@@ -196,13 +197,13 @@ impl ApiServer {
         keep_system_fields(live, &mut object);
         normalise::before_update(self, kind, live, &mut object, subresource)?;
         self.set_defaults(kind, &mut object);
-        admission::mutate(self, kind, Some(live), &mut object, "UPDATE", request)?;
+        admission::mutate(self, kind, Some(live), &mut object, "UPDATE")?;
         let generation = live["metadata"]["generation"].as_i64();
         if let Some(generation) = generation {
             let bump = i64::from(normalise::changes_generation(kind, live, &object));
             object["metadata"]["generation"] = (generation + bump).into();
         }
-        let causes = validation::update(self, kind, live, &object, subresource);
+        let causes = rules::update(kind, live, &object, subresource);
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
@@ -242,15 +243,11 @@ impl ApiServer {
         &self,
         kind: &Kind,
         object: &mut Value,
-        duplicates: &[String],
         request: &mut Request,
     ) -> Result<(), Status> {
         let Some(schema) = kind.schema() else { return Ok(()) };
         let cannot = |why: &str| {
-            status::bad_request(format!(
-                "{} in version \"{}\" cannot be handled as a {}: {why}",
-                kind.kind, kind.version, kind.kind
-            ))
+            status::bad_request(prune::not_handled(&kind.kind, &kind.version, why))
         };
         if kind.custom.is_none() {
             if let Some(error) = structural::go_type_error(&schema, object) {
@@ -258,32 +255,31 @@ impl ApiServer {
             }
             structural::drop_nulls(&schema, object);
         }
-        let unknown = structural::prune(&schema, object);
+        let unknown = prune::prune(&schema, object);
         if request.validation != FieldValidation::Ignore {
-            let found: Vec<String> = duplicates
-                .iter()
-                .map(|path| format!("duplicate field \"{path}\""))
-                .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
-                .collect();
-            if request.validation == FieldValidation::Strict && !found.is_empty() {
-                return Err(cannot(&format!("strict decoding error: {}", found.join(", "))));
+            let twice: Vec<String> =
+                request.duplicates.drain(..).map(|path| format!("duplicate field \"{path}\"")).collect();
+            if request.validation == FieldValidation::Strict
+                && let Some(error) = prune::strict_error(&twice, &unknown)
+            {
+                return Err(cannot(&error));
             }
-            request.warnings.extend(found);
+            request.warnings.extend(twice);
+            request.warnings.extend(unknown.iter().map(|path| prune::unknown_field(path)));
         }
         self.set_defaults(kind, object);
         Ok(())
     }
 
     fn set_defaults(&self, kind: &Kind, object: &mut Value) {
-        if let Some(schema) = kind.schema() {
-            structural::set_defaults(&schema, object, kind.custom.is_some());
+        let Some(schema) = kind.schema() else { return };
+        if kind.custom.is_some() {
+            defaulting::default(&schema, object);
+            return;
         }
+        structural::set_defaults(&schema, object);
         normalise::defaults(kind, object);
-        if kind.custom.is_none()
-            && let Some(schema) = kind.schema()
-        {
-            structural::drop_nulls(&schema, object);
-        }
+        structural::drop_nulls(&schema, object);
     }
 
     /// Records in `managedFields` who owns what after this request.

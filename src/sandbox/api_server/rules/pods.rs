@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::builtin::unsupported;
-use super::names;
-use crate::sandbox::api_server::status::Cause;
+use crate::sandbox::validation::{Cause, names};
 
 pub(super) fn spec(spec: &Value, path: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -15,7 +14,7 @@ pub(super) fn spec(spec: &Value, path: &str) -> Vec<Cause> {
         if name.is_empty() {
             causes.push(Cause::required(&at, ""));
         } else {
-            let complaints = names::label(name);
+            let complaints = names::dns1123_label(name);
             causes.extend(complaints.iter().map(|why| Cause::invalid(&at, &volume["name"], why)));
             if volumes.contains(&name) {
                 causes.push(Cause::duplicate(&at, &volume["name"]));
@@ -61,7 +60,7 @@ fn container<'a>(
     if name.is_empty() {
         causes.push(Cause::required(&at("name"), ""));
     } else {
-        let complaints = names::label(name);
+        let complaints = names::dns1123_label(name);
         causes.extend(
             complaints.iter().map(|why| Cause::invalid(&at("name"), &container["name"], why)),
         );

@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::{names, pods};
-use crate::sandbox::api_server::ApiServer;
+use super::pods;
 use crate::sandbox::api_server::kinds::Kind;
-use crate::sandbox::api_server::selectors::label_selector_matches;
-use crate::sandbox::api_server::status::Cause;
+use crate::sandbox::validation::selector;
+use crate::sandbox::validation::{Cause, metadata, names};
 
 /// Fields that an update may not change, by kind.
 const IMMUTABLE: &[(&str, &str, &[&str])] = &[
@@ -25,7 +24,6 @@ const IMMUTABLE: &[(&str, &str, &[&str])] = &[
 ];
 
 pub(super) fn check(
-    server: &ApiServer,
     kind: &Kind,
     live: Option<&Value>,
     object: &Value,
@@ -98,7 +96,6 @@ pub(super) fn check(
     if let Some(live) = live {
         causes.extend(immutable(kind, live, object));
     }
-    let _ = server;
     causes
 }
 
@@ -137,7 +134,7 @@ fn immutable_object(live: Option<&Value>, object: &Value, fields: &[&str]) -> Ve
 fn keys(data: &Value, part: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     for key in data.as_object().into_iter().flatten().map(|(key, _)| key) {
-        let complaints = names::config_key(key);
+        let complaints = names::config_map_key(key);
         let shown = Value::String(key.clone());
         causes.extend(
             complaints.iter().map(|why| Cause::invalid(&format!("{part}[{key}]"), &shown, why)),
@@ -182,7 +179,7 @@ fn service(live: Option<&Value>, object: &Value) -> Vec<Cause> {
                 causes.push(Cause::required(&at("name"), ""));
             }
         } else {
-            let complaints = names::label(name);
+            let complaints = names::dns1123_label(name);
             causes
                 .extend(complaints.iter().map(|why| Cause::invalid(&at("name"), &port["name"], why)));
             if seen_names.contains(&name) {
@@ -258,30 +255,30 @@ fn workload(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
             "must be greater than or equal to 0",
         ));
     }
-    let selector = &spec["selector"];
-    let empty = |part: &str| match &selector[part] {
+    let chosen = &spec["selector"];
+    let empty = |part: &str| match &chosen[part] {
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => true,
     };
-    if selector.is_null() {
+    if chosen.is_null() {
         causes.push(Cause::required("spec.selector", ""));
     } else if empty("matchLabels") && empty("matchExpressions") {
         causes.push(Cause::invalid(
             "spec.selector",
-            selector,
+            chosen,
             &format!("empty selector is invalid for {}", kind.kind.to_lowercase()),
         ));
     }
     let labels = &spec["template"]["metadata"]["labels"];
-    if selector.is_null() || !label_selector_matches(selector, labels) {
+    if chosen.is_null() || !selector::matches(chosen, labels) {
         causes.push(Cause::invalid(
             "spec.template.metadata.labels",
             labels,
             "`selector` does not match template `labels`",
         ));
     }
-    causes.extend(super::metadata::labels(labels, "spec.template.labels"));
+    metadata::labels(labels, "spec.template.labels", &mut causes);
     causes.extend(pods::spec(&spec["template"]["spec"], "spec.template.spec"));
     unsupported(
         &spec["template"]["spec"]["restartPolicy"],

@@ -1,0 +1,145 @@
+//! How answers are written: JSON or YAML, whole or metadata only, failures as `Status`.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use serde_json::Value;
+
+use crate::base::yaml;
+use crate::sandbox::api::Status;
+use crate::sandbox::api_server::status;
+
+/// The body of every answer.
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+pub(crate) type Reply = Response<Body>;
+
+/// What a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Yaml,
+    /// `as=PartialObjectMetadata` or `…List`.
+    Metadata,
+    /// Aggregated discovery.
+    Discovery,
+}
+
+/// The first form of the `Accept` header that we write; none of them is a 406.
+pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
+    let header = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if header.trim().is_empty() {
+        return Ok(Form::Json);
+    }
+    for range in header.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default();
+        let parameters: Vec<&str> = parts.collect();
+        let kind = parameters.iter().find_map(|parameter| parameter.strip_prefix("as="));
+        match (media, kind) {
+            ("application/json", Some("PartialObjectMetadata" | "PartialObjectMetadataList")) => {
+                return Ok(Form::Metadata);
+            }
+            ("application/json", Some("APIGroupDiscoveryList"))
+                if parameters.contains(&"v=v2") =>
+            {
+                return Ok(Form::Discovery);
+            }
+            ("application/json", Some(_)) => {}
+            ("application/json" | "*/*" | "application/*" | "text/plain", None) => {
+                return Ok(Form::Json);
+            }
+            ("application/yaml" | "application/x-yaml" | "text/yaml", None) => {
+                return Ok(Form::Yaml);
+            }
+            _ => {}
+        }
+    }
+    Err(status::not_acceptable(
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    ))
+}
+
+fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).boxed_unsync()
+}
+
+/// An answer with a body in memory.
+pub(crate) fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(full(body));
+    *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// JSON text, or the same as YAML where that was asked for.
+pub(crate) fn json_text(code: u16, form: Form, text: Vec<u8>) -> Reply {
+    match form {
+        Form::Yaml => {
+            let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+            bytes(code, "application/yaml", yaml::emit(&value))
+        }
+        Form::Discovery => bytes(
+            code,
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            text,
+        ),
+        Form::Json | Form::Metadata => bytes(code, "application/json", text),
+    }
+}
+
+pub(crate) fn json(code: u16, form: Form, value: &Value) -> Reply {
+    json_text(code, form, value.to_string().into_bytes())
+}
+
+/// A stream of chunks.
+pub(crate) fn stream(content_type: &'static str, chunks: BoxStream<'static, Bytes>) -> Reply {
+    let frames = chunks.map(|chunk| Ok(Frame::data(chunk)));
+    let mut reply = Response::new(StreamBody::new(frames).boxed_unsync());
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// A refusal.
+pub(crate) fn failure(refused: &Status) -> Reply {
+    let mut reply = json(refused.code, Form::Json, &status::to_json(refused));
+    let retry = refused.details.get("retryAfterSeconds").and_then(Value::as_u64);
+    let retry = if refused.code == 429 { Some(retry.unwrap_or(1)) } else { retry };
+    if let Some(seconds) = retry {
+        reply.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// `404 page not found`, for paths that are nothing.
+pub(crate) fn no_page() -> Reply {
+    bytes(404, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
+/// Adds `Warning: 299 - "…"` headers.
+pub(crate) fn warn(reply: &mut Reply, warnings: &[String]) {
+    let mut seen: Vec<&String> = Vec::new();
+    for warning in warnings {
+        if seen.contains(&warning) {
+            continue;
+        }
+        seen.push(warning);
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        let clean: String = quoted.chars().filter(|c| !c.is_control()).collect();
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{clean}\"")) {
+            reply.headers_mut().append(HeaderName::from_static("warning"), value);
+        }
+    }
+}
+
+/// Kind, version and metadata of an object alone.
+pub(crate) fn metadata_only(object: &Value) -> Value {
+    serde_json::json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object["metadata"]
+    })
+}

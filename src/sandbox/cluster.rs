@@ -1,0 +1,218 @@
+//! One rehearsal cluster: the API server with its controllers, and how clients get at it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use tokio::io::DuplexStream;
+use tower::Service;
+
+use super::api::{Api, Controller, Nodes, Status};
+use super::api_server::ApiServer;
+use super::api_server::runner::Runner;
+use super::controllers::{self, ClusterFacts, bootstrap};
+use super::mesh::{self, certificates};
+use super::node::{Kubelet, World};
+use crate::base::net::SharedDialer;
+use crate::base::virtual_clock::VirtualClock;
+
+/// Bytes that one side of an in-memory connection may be ahead of the other.
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// How a cluster begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Names, uids and addresses follow from it.
+    pub seed: u64,
+    /// The cluster's time at the start.
+    pub epoch: Timestamp,
+    pub n_nodes: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // A Thursday; any fixed moment makes rehearsals repeatable.
+        let epoch = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self { seed: 1, epoch, n_nodes: 1 }
+    }
+}
+
+/// A cluster that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the sandbox cannot start the thread of its controllers")]
+    Thread(#[source] io::Error),
+    #[error("the sandbox's API server refuses an object of a fresh cluster: {}", .0.message)]
+    Bootstrap(Status),
+}
+
+/// A running cluster; it ends when dropped.
+pub struct Cluster {
+    server: Arc<ApiServer>,
+    world: Arc<World>,
+    authority: Arc<certificates::Authority>,
+    dialer: RwLock<Option<SharedDialer>>,
+    runtime: tokio::runtime::Handle,
+    _runner: Runner,
+}
+
+impl Cluster {
+    /// Starts a cluster on the current tokio runtime.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        let world = Arc::new(World::default());
+        let authority = Arc::new(certificates::Authority::default());
+        let mut all: Vec<Box<dyn Controller>> = controllers::all(&ClusterFacts::default());
+        all.push(Box::new(Kubelet::new(world.clone())));
+        all.extend(mesh::all(&authority));
+        Self::start_with(options, all, world, authority)
+    }
+
+    /// Starts a cluster without controllers: an API server that only stores.
+    pub fn without_controllers(options: &Options) -> Result<Self, StartError> {
+        Self::start_with(options, Vec::new(), Arc::default(), Arc::default())
+    }
+
+    fn start_with(
+        options: &Options,
+        controllers: Vec<Box<dyn Controller>>,
+        world: Arc<World>,
+        authority: Arc<certificates::Authority>,
+    ) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Handle::current();
+        let clock = VirtualClock::starting_at(options.epoch);
+        runtime.spawn(VirtualClock::run(Arc::downgrade(&clock)));
+        let server = ApiServer::new(clock, options.seed);
+        let runner =
+            Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
+        bootstrap::cluster(&*server, options.n_nodes).map_err(StartError::Bootstrap)?;
+        Ok(Self { server, world, authority, dialer: RwLock::new(None), runtime, _runner: runner })
+    }
+
+    /// A client that speaks HTTP to the API server over streams in memory.
+    pub fn client(&self) -> kube::Client {
+        let pipes = Pipes { server: self.server.clone(), runtime: self.runtime.clone() };
+        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .build::<_, kube::client::Body>(pipes);
+        let service = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
+            let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            if let Ok(uri) = format!("http://sandbox{path}").parse() {
+                *request.uri_mut() = uri;
+            }
+            http.request(request)
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// The cluster's clock.
+    pub fn clock(&self) -> Arc<VirtualClock> {
+        self.server.clock.clone()
+    }
+
+    /// The API server without HTTP.
+    pub fn api(&self) -> Arc<dyn Api> {
+        self.server.clone()
+    }
+
+    /// Faults and logs of the simulated nodes.
+    pub fn world(&self) -> Arc<World> {
+        self.world.clone()
+    }
+
+    /// The mesh's certificate authority.
+    pub fn authority(&self) -> Arc<certificates::Authority> {
+        self.authority.clone()
+    }
+
+    /// Registers who answers logs, exec, port-forward and proxied requests.
+    pub fn set_nodes(&self, nodes: Arc<dyn Nodes>) {
+        self.server.set_nodes(nodes);
+    }
+
+    /// Registers who opens connections to addresses of the cluster.
+    pub fn set_dialer(&self, dialer: SharedDialer) {
+        *self.dialer.write() = Some(dialer);
+    }
+
+    /// Opens connections to addresses of the cluster; `None` before a data plane is registered.
+    pub fn dialer(&self) -> Option<SharedDialer> {
+        self.dialer.read().clone()
+    }
+
+    /// What clients and controllers met that the sandbox does not model.
+    pub fn not_modelled(&self) -> Vec<String> {
+        self.server.not_modelled()
+    }
+
+    /// Requests that clients sent: reads and writes.
+    pub fn requests(&self) -> (u64, u64) {
+        self.server.counters.total()
+    }
+}
+
+/// Opens an in-memory connection to the API server.
+#[derive(Clone)]
+struct Pipes {
+    server: Arc<ApiServer>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Service<Uri> for Pipes {
+    type Response = Pipe;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Pipe>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        self.runtime.spawn(super::api_server::http::serve(self.server.clone(), theirs));
+        Box::pin(async move { Ok(Pipe(TokioIo::new(ours))) })
+    }
+}
+
+/// The client's end of an in-memory connection.
+struct Pipe(TokioIo<DuplexStream>);
+
+impl Connection for Pipe {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl Write for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
