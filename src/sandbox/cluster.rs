@@ -11,14 +11,14 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
-use parking_lot::RwLock;
 use tokio::io::DuplexStream;
 use tower::Service;
 
-use super::api::{Api, Controller, Nodes, Status};
+use super::api::{Api, Controller, Status};
 use super::api_server::ApiServer;
 use super::api_server::runner::Runner;
 use super::controllers::{self, ClusterFacts, bootstrap};
+use super::data_plane::DataPlane;
 use super::mesh::{self, certificates};
 use super::node::{Kubelet, World};
 use crate::base::net::SharedDialer;
@@ -59,7 +59,8 @@ pub struct Cluster {
     server: Arc<ApiServer>,
     world: Arc<World>,
     authority: Arc<certificates::Authority>,
-    dialer: RwLock<Option<SharedDialer>>,
+    dialer: SharedDialer,
+    data_plane: Arc<DataPlane>,
     runtime: tokio::runtime::Handle,
     _runner: Runner,
 }
@@ -93,7 +94,10 @@ impl Cluster {
         let runner =
             Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
         bootstrap::cluster(&*server, options.n_nodes).map_err(StartError::Bootstrap)?;
-        Ok(Self { server, world, authority, dialer: RwLock::new(None), runtime, _runner: runner })
+        let data_plane = DataPlane::new(server.clone(), world.clone(), authority.clone());
+        server.set_nodes(Some(data_plane.clone()));
+        let dialer = data_plane.dialer();
+        Ok(Self { server, world, authority, dialer, data_plane, runtime, _runner: runner })
     }
 
     /// A client that speaks HTTP to the API server over streams in memory.
@@ -131,19 +135,14 @@ impl Cluster {
         self.authority.clone()
     }
 
-    /// Registers who answers logs, exec, port-forward and proxied requests.
-    pub fn set_nodes(&self, nodes: Arc<dyn Nodes>) {
-        self.server.set_nodes(nodes);
+    /// Opens connections to addresses and names of the cluster.
+    pub fn dialer(&self) -> SharedDialer {
+        self.dialer.clone()
     }
 
-    /// Registers who opens connections to addresses of the cluster.
-    pub fn set_dialer(&self, dialer: SharedDialer) {
-        *self.dialer.write() = Some(dialer);
-    }
-
-    /// Opens connections to addresses of the cluster; `None` before a data plane is registered.
-    pub fn dialer(&self) -> Option<SharedDialer> {
-        self.dialer.read().clone()
+    /// The traffic of the cluster, for connections from inside.
+    pub fn data_plane(&self) -> Arc<DataPlane> {
+        self.data_plane.clone()
     }
 
     /// What clients and controllers met that the sandbox does not model.
@@ -154,6 +153,13 @@ impl Cluster {
     /// Requests that clients sent: reads and writes.
     pub fn requests(&self) -> (u64, u64) {
         self.server.counters.total()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The data plane holds the API server, and the API server the data plane.
+        self.server.set_nodes(None);
     }
 }
 

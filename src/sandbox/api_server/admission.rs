@@ -36,10 +36,6 @@ pub(crate) fn mutate(
             ("", "pods") => pod_account(server, object)?,
             ("", "namespaces") => {}
             ("", "persistentvolumeclaims") => default_class(server, object),
-            ("apiextensions.k8s.io", "customresourcedefinitions") => {
-                object["metadata"]["finalizers"] =
-                    json!(["customresourcecleanup.apiextensions.k8s.io"]);
-            }
             _ => {}
         }
     }

@@ -15,9 +15,7 @@ use crate::sandbox::api::{Api, Resource, Status};
 impl ApiServer {
     fn kind_of(&self, object: &Value) -> Result<Arc<Kind>, Status> {
         let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
-        self.kinds
-            .by_kind(text("apiVersion"), text("kind"))
-            .ok_or_else(status::resource_not_found)
+        self.kinds.by_kind(text("apiVersion"), text("kind")).ok_or_else(status::resource_not_found)
     }
 
     fn kind_named(&self, resource: &Resource) -> Result<Arc<Kind>, Status> {
@@ -140,8 +138,7 @@ impl Api for ApiServer {
 
     fn delete_now(&self, resource: &Resource, namespace: &str, name: &str) -> Result<(), Status> {
         let kind = self.kind_named(resource)?;
-        let options =
-            DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
         let mut request = Request::internal("kubelet");
         ApiServer::delete(self, &kind, namespace, name, &options, &mut request).map(drop)
     }
@@ -151,8 +148,12 @@ impl Api for ApiServer {
     }
 
     fn finalize_namespace(&self, name: &str) -> Result<(), Status> {
-        self.set_namespace_finalizers(name, &json!([]), &mut Request::internal("kube-controller-manager"))
-            .map(drop)
+        self.set_namespace_finalizers(
+            name,
+            &json!([]),
+            &mut Request::internal("kube-controller-manager"),
+        )
+        .map(drop)
     }
 
     fn event(

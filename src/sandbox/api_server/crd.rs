@@ -122,9 +122,8 @@ impl CustomVersion {
         if definition["deprecated"] != true {
             return None;
         }
-        let standard = || {
-            format!("{}/{} {} is deprecated", self.group, self.version, self.names.kind)
-        };
+        let standard =
+            || format!("{}/{} {} is deprecated", self.group, self.version, self.names.kind);
         Some(definition["deprecationWarning"].as_str().map_or_else(standard, str::to_owned))
     }
 

@@ -44,7 +44,8 @@ impl ApiServer {
         }
         let conflict = self.name_conflict(name, &crd);
         let serving = &crd["status"]["conditions"];
-        let established = condition(serving, "Established").is_some_and(|now| now["status"] == "True");
+        let established =
+            condition(serving, "Established").is_some_and(|now| now["status"] == "True");
         if conflict.is_none() || established {
             self.kinds.set_custom(name, CustomVersion::of(&crd));
         }
@@ -65,7 +66,10 @@ impl ApiServer {
             Ok(changed)
         });
         if let Err(refused) = written {
-            self.note_not_modelled(&format!("a status that CRD {name} refuses: {}", refused.message));
+            self.note_not_modelled(&format!(
+                "a status that CRD {name} refuses: {}",
+                refused.message
+            ));
         }
     }
 
@@ -87,7 +91,9 @@ impl ApiServer {
                 return Some(("KindConflict", format!("\"{}\" is already in use", wanted.kind)));
             }
             let short = wanted.short_names.iter().find(|name| {
-                taken.short_names.contains(name) || taken.plural == **name || taken.singular == **name
+                taken.short_names.contains(name)
+                    || taken.plural == **name
+                    || taken.singular == **name
             });
             if let Some(short) = short {
                 return Some(("ShortNamesConflict", format!("\"{short}\" is already in use")));
@@ -127,7 +133,12 @@ impl ApiServer {
         match &conflict {
             None => {
                 set("NamesAccepted", "True", "NoConflicts", "no conflicts found");
-                set("Established", "True", "InitialNamesAccepted", "the initial names have been accepted");
+                set(
+                    "Established",
+                    "True",
+                    "InitialNamesAccepted",
+                    "the initial names have been accepted",
+                );
             }
             Some((reason, message)) => {
                 set("NamesAccepted", "False", reason, message);
@@ -156,7 +167,8 @@ impl ApiServer {
         let terminating = condition(&crd["status"]["conditions"], "Terminating").is_some();
         if !terminating {
             let mut object = (**crd).clone();
-            let mut conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let mut conditions =
+                object["status"]["conditions"].as_array().cloned().unwrap_or_default();
             conditions.push(json!({
                 "type": "Terminating", "status": "True", "lastTransitionTime": self.now_text(),
                 "reason": "InstanceDeletionInProgress",

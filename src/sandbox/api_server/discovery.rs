@@ -284,9 +284,7 @@ fn item(gvk: &Value, schema: &str) -> Value {
 }
 
 fn group_json(group: &Group) -> Value {
-    let version = |version: &str| {
-        json!({"groupVersion": join_version(&group.name, version), "version": version})
-    };
+    let version = |version: &str| json!({"groupVersion": join_version(&group.name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(|(name, _)| version(name)).collect();
     json!({
         "name": group.name,

@@ -94,11 +94,8 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut found = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() {
-                name.clone()
-            } else {
-                format!("{}.{name}", self.path)
-            };
+            let path =
+                if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
             let seed = Tree { path: path.clone(), duplicates: &mut *self.duplicates };
             let value = entries.next_value_seed(seed)?;
             if found.insert(name, value).is_some() && !self.duplicates.contains(&path) {

@@ -132,7 +132,12 @@ impl Kinds {
         kinds
     }
 
-    pub(crate) fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
+    pub(crate) fn by_resource(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<Arc<Kind>> {
         let key = (group.to_owned(), version.to_owned(), plural.to_owned());
         self.tables.read().by_resource.get(&key).cloned()
     }

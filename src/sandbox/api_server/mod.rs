@@ -125,9 +125,9 @@ impl ApiServer {
         })
     }
 
-    /// Registers the kubelets.
-    pub(crate) fn set_nodes(&self, nodes: Arc<dyn Nodes>) {
-        *self.nodes.write() = Some(nodes);
+    /// Registers who answers the streams of pods.
+    pub(crate) fn set_nodes(&self, nodes: Option<Arc<dyn Nodes>>) {
+        *self.nodes.write() = nodes;
     }
 
     fn nodes(&self) -> Option<Arc<dyn Nodes>> {

@@ -56,8 +56,19 @@ fn is(kind: &Kind, group: &str, plural: &str) -> bool {
 
 /// Whether objects of the kind carry `metadata.generation`.
 pub(crate) fn has_generation(kind: &Kind) -> bool {
+    kind.custom.is_some() || WITH_GENERATION.contains(&(kind.group.as_str(), kind.plural.as_str()))
+}
+
+/// Whether a PUT must name the revision that it replaces.
+pub(crate) fn needs_revision(kind: &Kind) -> bool {
     kind.custom.is_some()
-        || WITH_GENERATION.contains(&(kind.group.as_str(), kind.plural.as_str()))
+        || matches!(
+            (kind.group.as_str(), kind.plural.as_str()),
+            ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
+                | ("apiextensions.k8s.io", "customresourcedefinitions")
+                | ("coordination.k8s.io", "leases")
+                | ("policy", "poddisruptionbudgets")
+        )
 }
 
 /// Whether writes of the object itself leave `status` alone.
@@ -91,6 +102,7 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
     }
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => {
+            pod_only(&mut object["spec"]);
             pod_spec(&mut object["spec"]);
             service_account_name(&mut object["spec"]);
         }
@@ -102,6 +114,8 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
             pod_template(object, &["spec", "template"]);
         }
         ("apps", "daemonsets") => {
+            let generation = &mut object["metadata"]["annotations"];
+            fill(generation, "deprecated.daemonset.template.generation", json!("1"));
             if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" {
                 let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
                 fill(rolling, "maxSurge", json!(0));
@@ -174,30 +188,42 @@ fn service_account_name(spec: &mut Value) {
     }
 }
 
-fn pod_spec(spec: &mut Value) {
+/// What is defaulted in pods but not in their templates.
+fn pod_only(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
     let host_network = spec["hostNetwork"] == true;
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    for list in ["containers", "initContainers"] {
         let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
         for container in containers.iter_mut().filter(|container| container.is_object()) {
-            if container["imagePullPolicy"].is_null() {
-                let image = container["image"].as_str().unwrap_or_default();
-                container["imagePullPolicy"] = pull_policy(image).into();
-            }
-            if host_network && let Some(ports) = container["ports"].as_array_mut() {
-                for port in ports {
+            if host_network
+                && let Some(ports) = container.get_mut("ports").and_then(Value::as_array_mut)
+            {
+                for port in ports.iter_mut().filter(|port| port.is_object()) {
                     if port["hostPort"].as_i64().unwrap_or(0) == 0 {
                         port["hostPort"] = port["containerPort"].clone();
                     }
                 }
             }
             let limits = container["resources"]["limits"].clone();
-            if let Some(limits) = limits.as_object() {
-                for (name, limit) in limits {
-                    fill(&mut container["resources"]["requests"], name, limit.clone());
-                }
+            for (name, limit) in limits.as_object().into_iter().flatten() {
+                fill(&mut container["resources"]["requests"], name, limit.clone());
+            }
+        }
+    }
+}
+
+fn pod_spec(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
+        for container in containers.iter_mut().filter(|container| container.is_object()) {
+            if container["imagePullPolicy"].is_null() {
+                let image = container["image"].as_str().unwrap_or_default();
+                container["imagePullPolicy"] = pull_policy(image).into();
             }
         }
     }
@@ -251,7 +277,9 @@ fn binding(object: &mut Value) {
             }
         }
     }
-    if object["roleRef"].is_object() && object["roleRef"]["apiGroup"].as_str().is_none_or(str::is_empty) {
+    if object["roleRef"].is_object()
+        && object["roleRef"]["apiGroup"].as_str().is_none_or(str::is_empty)
+    {
         object["roleRef"]["apiGroup"] = group;
     }
 }
@@ -259,7 +287,8 @@ fn binding(object: &mut Value) {
 fn network_policy(spec: &mut Value) {
     if spec.is_object() && spec["policyTypes"].is_null() {
         let egress = spec["egress"].as_array().is_some_and(|rules| !rules.is_empty());
-        spec["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        spec["policyTypes"] =
+            if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     }
 }
 
@@ -294,7 +323,10 @@ fn custom_definition(object: &mut Value) {
 
 fn autoscaler(object: &mut Value) {
     let spec = &mut object["spec"];
-    if spec.is_object() && spec["metrics"].as_array().is_none_or(Vec::is_empty) && object_is_v2(object) {
+    if spec.is_object()
+        && spec["metrics"].as_array().is_none_or(Vec::is_empty)
+        && object_is_v2(object)
+    {
         object["spec"]["metrics"] = json!([{
             "type": "Resource",
             "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
@@ -362,7 +394,30 @@ pub(crate) fn before_create(
             object["status"] = json!({"loadBalancer": {}});
             allocate(server, object, &Value::Null, request.dry_run)?;
         }
-        ("batch", "jobs") => job_labels(object),
+        ("batch", "jobs") => {
+            object["status"] = json!({});
+            job_labels(object);
+        }
+        ("apps", "deployments") => object["status"] = json!({}),
+        ("apps", "replicasets") => object["status"] = json!({"replicas": 0}),
+        ("apps", "statefulsets") => {
+            object["status"] = json!({"replicas": 0, "availableReplicas": 0})
+        }
+        ("apps", "daemonsets") => {
+            object["status"] = json!({
+                "currentNumberScheduled": 0, "desiredNumberScheduled": 0,
+                "numberMisscheduled": 0, "numberReady": 0
+            });
+        }
+        ("policy", "poddisruptionbudgets") => {
+            object["status"] = json!({
+                "currentHealthy": 0, "desiredHealthy": 0,
+                "disruptionsAllowed": 0, "expectedPods": 0
+            });
+        }
+        ("autoscaling", "horizontalpodautoscalers") => {
+            object["status"] = json!({"desiredReplicas": 0});
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             let stored: Vec<Value> = object["spec"]["versions"]
                 .as_array()
@@ -532,9 +587,9 @@ fn allocate(
     if let Some(ports) = spec["ports"].as_array_mut() {
         for port in ports {
             if wants_ports && port["nodePort"].as_u64().unwrap_or(0) == 0 {
-                let same = old_ports.iter().find(|old| {
-                    old["port"] == port["port"] && old["protocol"] == port["protocol"]
-                });
+                let same = old_ports
+                    .iter()
+                    .find(|old| old["port"] == port["port"] && old["protocol"] == port["protocol"]);
                 let kept = same.and_then(|old| old["nodePort"].as_u64()).filter(|port| *port != 0);
                 port["nodePort"] = match kept {
                     Some(kept) => kept.into(),
@@ -610,7 +665,8 @@ pub(crate) fn reserve(
     let object = new.or(live).unwrap_or(&Value::Null);
     let key = format!("{}/{}", metadata_text(object, "namespace"), metadata_text(object, "name"));
     if let Some(new) = new {
-        for ip in new["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str)
+        for ip in
+            new["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str)
         {
             if let Some(owner) = addresses.cluster_ips.get(ip)
                 && *owner != key

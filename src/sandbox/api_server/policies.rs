@@ -28,9 +28,16 @@ pub(crate) fn check(
         let Some(policy) = server.store.get(&policies, "", name) else { continue };
         let policy = server.store.value(&policy);
         let subject = object.or(live).unwrap_or(&Value::Null);
-        let covered = matches(server, &policy["spec"]["matchConstraints"], kind, subject, operation)
-            && (binding["spec"]["matchResources"].is_null()
-                || matches(server, &binding["spec"]["matchResources"], kind, subject, operation));
+        let covered =
+            matches(server, &policy["spec"]["matchConstraints"], kind, subject, operation)
+                && (binding["spec"]["matchResources"].is_null()
+                    || matches(
+                        server,
+                        &binding["spec"]["matchResources"],
+                        kind,
+                        subject,
+                        operation,
+                    ));
         if !covered {
             continue;
         }

@@ -184,7 +184,8 @@ impl Work {
             }
             Err(_) => {
                 let failures = self.failures.entry(key.clone()).or_default();
-                let span = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(*failures)).min(LAST_RETRY);
+                let span =
+                    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(*failures)).min(LAST_RETRY);
                 *failures += 1;
                 self.come_back(key, span);
             }

@@ -27,9 +27,8 @@ pub(crate) struct Selection {
 impl Selection {
     /// From the query parameters `labelSelector` and `fieldSelector`.
     pub(crate) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Status> {
-        let labels = parse_labels(labels).map_err(|why| {
-            status::bad_request(format!("unable to parse requirement: {why}"))
-        })?;
+        let labels = parse_labels(labels)
+            .map_err(|why| status::bad_request(format!("unable to parse requirement: {why}")))?;
         let mut parsed = Vec::new();
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
             let (path, equal, value) = term
@@ -64,9 +63,10 @@ impl Selection {
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
         matches_labels(&self.labels, &object["metadata"]["labels"])
-            && self.fields.iter().all(|(path, equal, value)| {
-                (field_text(object, path) == *value) == *equal
-            })
+            && self
+                .fields
+                .iter()
+                .all(|(path, equal, value)| (field_text(object, path) == *value) == *equal)
     }
 }
 
@@ -151,11 +151,7 @@ fn check_field(kind: &Kind, path: &str) -> Result<(), Status> {
     } else {
         format!("field label not supported: {path}")
     };
-    let version = super::kinds::join_version(&kind.group, &kind.version);
-    Err(status::bad_request(format!(
-        "Unable to find \"{version}, Resource={}\" that match label selector \"\", field selector \"{path}\": {message}",
-        kind.plural
-    )))
+    Err(status::bad_request(message))
 }
 
 fn field_text(object: &Value, path: &str) -> String {
@@ -164,7 +160,13 @@ fn field_text(object: &Value, path: &str) -> String {
     for part in path.split('.') {
         match found.get(part) {
             Some(child) => found = child,
-            None => return if path == "spec.unschedulable" { "false".to_owned() } else { String::new() },
+            None => {
+                return if path == "spec.unschedulable" {
+                    "false".to_owned()
+                } else {
+                    String::new()
+                };
+            }
         }
     }
     match found {

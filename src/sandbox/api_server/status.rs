@@ -112,18 +112,16 @@ pub(crate) fn resource_not_found() -> Status {
         404,
         "NotFound",
         "the server could not find the requested resource".to_owned(),
-        json!({"causes": [{"reason": "UnexpectedServerResponse", "message": "404 page not found"}]}),
+        json!({}),
     )
 }
 
 pub(crate) fn unsupported_media_type(message: String) -> Status {
-    status(415, "UnsupportedMediaType", message, json!({}))
+    status(415, "UnsupportedMediaType", message, Value::Null)
 }
 
 pub(crate) fn not_acceptable(supported: &str) -> Status {
-    let message = format!(
-        "only the following media types are accepted: {supported}"
-    );
+    let message = format!("only the following media types are accepted: {supported}");
     status(406, "NotAcceptable", message, Value::Null)
 }
 

@@ -17,9 +17,7 @@ pub(crate) fn drop_nulls(schema: &Schema, value: &mut Value) {
             if schema.preserve_unknown && schema.properties.is_empty() {
                 return;
             }
-            fields.retain(|name, value| {
-                !value.is_null() || !schema.properties.contains_key(name)
-            });
+            fields.retain(|name, value| !value.is_null() || !schema.properties.contains_key(name));
             for (name, value) in fields {
                 if let Some(child) = schema.field(name) {
                     if value.is_null() && child.kind == SchemaType::String {
@@ -47,8 +45,7 @@ pub(crate) fn set_defaults(schema: &Schema, value: &mut Value) {
         Value::Object(fields) => {
             for (name, child) in &schema.properties {
                 if !fields.contains_key(name)
-                    && let Some(default) = &child.default
-                    && is_set_by_server(child, default)
+                    && let Some(default) = set_by_server(child)
                 {
                     fields.insert(name.clone(), default.clone());
                 }
@@ -72,7 +69,11 @@ pub(crate) fn set_defaults(schema: &Schema, value: &mut Value) {
     }
 }
 
-fn is_set_by_server(schema: &Schema, default: &Value) -> bool {
+fn set_by_server(schema: &Schema) -> Option<&Value> {
+    if let Some(default) = schema.source.get(SET_BY_SERVER) {
+        return Some(default);
+    }
+    let default = schema.default.as_ref()?;
     let zero = match default {
         Value::Null | Value::Bool(false) => true,
         Value::Bool(true) => false,
@@ -81,7 +82,7 @@ fn is_set_by_server(schema: &Schema, default: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => fields.is_empty(),
     };
-    !zero || schema.source.get(SET_BY_SERVER).is_some()
+    (!zero).then_some(default)
 }
 
 /// Why a value does not decode into its Go type; `None` if it does.
@@ -112,7 +113,8 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
         SchemaType::Object => value.is_object(),
         SchemaType::Array => value.is_array(),
         SchemaType::String => {
-            value.is_string() || schema.source.get("format").is_some_and(|format| format == "date-time")
+            value.is_string()
+                || schema.source.get("format").is_some_and(|format| format == "date-time")
         }
         SchemaType::Integer => value.is_number(),
         SchemaType::Number => value.is_number(),

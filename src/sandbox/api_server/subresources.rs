@@ -17,8 +17,13 @@ use crate::sandbox::store::GroupResource;
 use crate::sandbox::validation::{Cause, selector};
 
 impl ApiServer {
-    /// The `Scale` of an object.
-    pub(crate) fn scale_of(&self, kind: &Kind, object: &Value) -> Result<Value, Status> {
+    /// The `Scale` of an object; `strict` refuses an object without a number of replicas.
+    pub(crate) fn scale_of(
+        &self,
+        kind: &Kind,
+        object: &Value,
+        strict: bool,
+    ) -> Result<Value, Status> {
         let metadata = &object["metadata"];
         let mut scale = json!({
             "kind": "Scale", "apiVersion": "autoscaling/v1",
@@ -30,8 +35,15 @@ impl ApiServer {
             "spec": {}, "status": {"replicas": 0},
         });
         let paths = scale_paths(kind);
-        if let Some(replicas) = at(object, &paths.0).as_i64() {
-            scale["spec"]["replicas"] = replicas.into();
+        match at(object, &paths.0).as_i64() {
+            Some(replicas) => scale["spec"]["replicas"] = replicas.into(),
+            None if kind.custom.is_some() && strict => {
+                return Err(status::internal(format!(
+                    "the spec replicas field \"{}\" does not exist",
+                    paths.0
+                )));
+            }
+            None => {}
         }
         scale["status"]["replicas"] = at(object, &paths.1).as_i64().unwrap_or(0).into();
         let selector = match &paths.2 {
@@ -55,7 +67,7 @@ impl ApiServer {
     ) -> Result<Arc<Value>, Status> {
         let paths = scale_paths(kind);
         let written = self.change(kind, namespace, name, "scale", request, |live, _| {
-            let scale = self.scale_of(kind, live)?;
+            let scale = self.scale_of(kind, live, false)?;
             let scale_kind = self.kinds.by_kind("autoscaling/v1", "HorizontalPodAutoscaler");
             let new = match (change, scale_kind) {
                 ((PatchType::Apply, body), _) => body.clone(),
@@ -79,7 +91,7 @@ impl ApiServer {
             set_at(&mut object, &paths.0, replicas.into());
             Ok(object)
         })?;
-        Ok(Arc::new(self.scale_of(kind, &written.object)?))
+        Ok(Arc::new(self.scale_of(kind, &written.object, true)?))
     }
 
     /// `pods/eviction`: a deletion that PodDisruptionBudgets may refuse.
@@ -91,9 +103,8 @@ impl ApiServer {
         body: &Value,
         request: &mut Request,
     ) -> Result<Value, Status> {
-        let pod = self
-            .read(kind, namespace, name)
-            .ok_or_else(|| status::not_found("", "pods", name))?;
+        let pod =
+            self.read(kind, namespace, name).ok_or_else(|| status::not_found("", "pods", name))?;
         let budgets = GroupResource::new("policy", "poddisruptionbudgets");
         for stored in self.store.list(&budgets, namespace, None, 0).objects {
             let budget = self.store.value(&stored);
@@ -123,7 +134,9 @@ impl ApiServer {
             ..DeleteOptions::default()
         };
         self.delete(kind, namespace, name, &options, request)?;
-        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+        Ok(
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+        )
     }
 
     /// `serviceaccounts/token`: a token in the form of a real one, signed by nobody.
@@ -144,7 +157,12 @@ impl ApiServer {
                 &seconds.into(),
                 "may not specify a duration less than 10 minutes",
             );
-            return Err(status::invalid("authentication.k8s.io", "TokenRequest", name, vec![cause]));
+            return Err(status::invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                name,
+                vec![cause],
+            ));
         }
         let audiences = match body["spec"]["audiences"].as_array() {
             Some(list) if !list.is_empty() => Value::from(list.clone()),
@@ -189,7 +207,10 @@ impl ApiServer {
         request: &Request,
     ) -> Option<Result<Value, Status>> {
         match (kind.group.as_str(), kind.kind.as_str()) {
-            ("authorization.k8s.io", "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview") => {
+            (
+                "authorization.k8s.io",
+                "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview",
+            ) => {
                 object["status"] = json!({
                     "allowed": true,
                     "reason": "RBAC: allowed by ClusterRoleBinding \"cluster-admin\" of ClusterRole \"cluster-admin\" to Group \"system:masters\""

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 /// The default of a field of a definition.
 pub(crate) fn of_field(type_name: &str, field: &str) -> Option<Value> {
     let type_name = type_name.strip_prefix("io.k8s.api.")?;
-    let (_, _, default) =
-        FIELDS.iter().find(|(of, name, _)| *of == type_name && *name == field)?;
+    let (_, _, default) = FIELDS.iter().find(|(of, name, _)| *of == type_name && *name == field)?;
     Some(match default {
         D::Text(text) => json!(text),
         D::Int(number) => json!(number),

@@ -180,14 +180,15 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
         for (field, child) in properties {
             let mut child = convert("", child, open);
             if let Some(default) = defaults::of_field(type_name, field) {
-                child.default = Some(default);
-                mark(&mut child, SET_BY_SERVER);
+                mark(&mut child, default);
             }
             schema.properties.insert(field.clone(), Arc::new(child));
         }
     }
     match node.get("additionalProperties") {
-        Some(child @ Value::Object(_)) => schema.additional = Some(Arc::new(convert("", child, open))),
+        Some(child @ Value::Object(_)) => {
+            schema.additional = Some(Arc::new(convert("", child, open)))
+        }
         Some(Value::Bool(true)) => schema.preserve_unknown = true,
         _ => {}
     }
@@ -215,8 +216,7 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
     schema.patch_strategy = text("x-kubernetes-patch-strategy").or(schema.patch_strategy);
     schema.patch_merge_key = text("x-kubernetes-patch-merge-key").or(schema.patch_merge_key);
     if let Some(required) = node.get("required").and_then(Value::as_array) {
-        schema.required =
-            required.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        schema.required = required.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     }
     if let Some(default) = node.get("default") {
         schema.default = Some(default.clone());
@@ -231,13 +231,13 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
     schema
 }
 
-/// In a schema's `source`: the server sets the default although it is a zero value, which OpenAPI also uses for "never
-/// absent in the Go type".
+/// In a schema's `source`: what the server sets when the field is absent. OpenAPI's own `default` also says which zero
+/// values are never absent in the Go type, which is another thing.
 pub(crate) const SET_BY_SERVER: &str = "x-set-by-server";
 
-fn mark(schema: &mut Schema, flag: &str) {
+fn mark(schema: &mut Schema, default: Value) {
     let mut source = schema.source.as_object().cloned().unwrap_or_default();
-    source.insert(flag.to_owned(), Value::Bool(true));
+    source.insert(SET_BY_SERVER.to_owned(), default);
     schema.source = Arc::new(Value::Object(source));
 }
 

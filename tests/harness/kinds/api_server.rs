@@ -56,12 +56,14 @@ fn parse(text: &str) -> Vec<Step> {
 
 fn run(path: &Path) -> Result<(), Failed> {
     let steps = parse(&std::fs::read_to_string(path)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let actual = runtime.block_on(async {
         match std::env::var("MESHBED_KUBECONFIG") {
             Ok(file) => {
                 let config = kube::config::Kubeconfig::read_from(file)?;
-                let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await?;
+                let config =
+                    kube::Config::from_custom_kubeconfig(config, &Default::default()).await?;
                 replay(kube::Client::try_from(config)?, &steps).await
             }
             Err(_) => {

@@ -83,10 +83,9 @@ async fn object(
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let Some(kind) = server.kinds.by_resource(&at.group, &at.version, &at.plural) else {
-        let group_served =
-            server.kinds.groups().iter().any(|group| {
-                group.name == at.group && group.versions.iter().any(|(v, _)| *v == at.version)
-            });
+        let group_served = server.kinds.groups().iter().any(|group| {
+            group.name == at.group && group.versions.iter().any(|(v, _)| *v == at.version)
+        });
         return if group_served { Err(status::resource_not_found()) } else { Ok(reply::no_page()) };
     };
     // A cluster-wide path of a namespaced kind names all namespaces; anything else must fit its scope.
@@ -167,6 +166,9 @@ fn list(
     if let Some(token) = listed.continue_token {
         metadata["continue"] = token.into();
     }
+    if kind.custom.is_some() && metadata["continue"].is_null() {
+        metadata["continue"] = "".into();
+    }
     if let Some(remaining) = listed.remaining {
         metadata["remainingItemCount"] = remaining.into();
     }
@@ -210,7 +212,9 @@ fn watch(
     let options = WatchOptions {
         resource_version: query.text("resourceVersion").to_owned(),
         bookmarks: query.flag("allowWatchBookmarks"),
-        send_initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
+        send_initial_events: query
+            .has("sendInitialEvents")
+            .then(|| query.flag("sendInitialEvents")),
         timeout: query.number("timeoutSeconds").filter(|s| *s > 0).map(Duration::from_secs),
     };
     let api_version = kind.api_version();
@@ -258,8 +262,9 @@ fn context(
             FieldValidation::Warn
         }
     };
-    let header =
-        |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let header = |name: &str| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
+    };
     let manager = match query.text("fieldManager") {
         "" => header("user-agent").split('/').next().unwrap_or_default().to_owned(),
         given => given.to_owned(),
@@ -318,10 +323,10 @@ async fn raw_body(request: HttpRequest<Incoming>) -> Result<(String, Bytes), Sta
 async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, Status> {
     let (media, text) = raw_body(request).await?;
     let unrecognized = |why: String| {
-        let start = if text.is_empty() {
-            "<empty>".to_owned()
-        } else {
-            String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned()
+        let start = match text.first() {
+            None => "<empty>".to_owned(),
+            Some(b'{') => String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned(),
+            Some(_) => hex::encode(&text[..text.len().min(64)]),
         };
         status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({start})",
@@ -335,8 +340,9 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
             let text = std::str::from_utf8(&text)
                 .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-            let value = yaml::parse(text)
-                .map_err(|error| status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+            let value = yaml::parse(text).map_err(|error| {
+                status::bad_request(format!("error converting YAML to JSON: {error}"))
+            })?;
             Body { value, duplicates: Vec::new() }
         }
         _ => {
@@ -416,14 +422,11 @@ struct Patch {
     body: Body,
 }
 
-async fn read_patch(
-    kind: &Kind,
-    request: HttpRequest<Incoming>,
-) -> Result<Patch, Status> {
+async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch, Status> {
     let (media, text) = raw_body(request).await?;
     let custom = kind.custom.is_some();
-    let known = PatchType::of(&media)
-        .filter(|patch_type| !(custom && *patch_type == PatchType::Strategic));
+    let known =
+        PatchType::of(&media).filter(|patch_type| !(custom && *patch_type == PatchType::Strategic));
     let Some(patch_type) = known else {
         return Err(status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: {}",
@@ -463,11 +466,8 @@ fn patch_object(
 ) -> Result<Written, Status> {
     deprecation(kind, context);
     context.duplicates = patch.body.duplicates;
-    let target = PatchTarget {
-        namespace: &at.namespace,
-        name: &at.name,
-        subresource: &at.subresource,
-    };
+    let target =
+        PatchTarget { namespace: &at.namespace, name: &at.name, subresource: &at.subresource };
     match patch.patch_type {
         PatchType::Apply => server.apply(kind, target, patch.body.value, context),
         patch_type => server.patch(kind, target, patch_type, &patch.body.value, context),
@@ -487,9 +487,7 @@ async fn delete(
     let body: Value = if text.is_empty() {
         Value::Null
     } else {
-        json_body::parse(&text)
-            .map_err(|error| status::bad_request(go_json_error(&error)))?
-            .value
+        json_body::parse(&text).map_err(|error| status::bad_request(go_json_error(&error)))?.value
     };
     if body["dryRun"].as_array().is_some_and(|list| !list.is_empty()) {
         context.dry_run = true;
@@ -583,17 +581,21 @@ async fn subresource(
     match (at.subresource.as_str(), method.as_str()) {
         ("log", "GET") => return streams::logs(server, &at, &query),
         ("exec" | "attach", "GET" | "POST") => return streams::exec(server, &at, &query, request),
-        ("portforward", "GET" | "POST") => return streams::port_forward(server, &at, &query, request),
+        ("portforward", "GET" | "POST") => {
+            return streams::port_forward(server, &at, &query, request);
+        }
         ("proxy", _) => return streams::proxy(server, at, request).await,
         _ => {}
     }
     let form = reply::accepted(request.headers())?;
     match (at.subresource.as_str(), method.as_str()) {
-        ("status" | "ephemeralcontainers" | "resize" | "approval", "GET") => get(server, kind, &at, form),
+        ("status" | "ephemeralcontainers" | "resize" | "approval", "GET") => {
+            get(server, kind, &at, form)
+        }
         ("scale", "GET") => {
             let stored = server.get_stored(kind, &at.namespace, &at.name)?;
             let object = server.store.value(&stored);
-            Ok(reply::json(200, form, &server.scale_of(kind, &object)?))
+            Ok(reply::json(200, form, &server.scale_of(kind, &object, true)?))
         }
         ("scale", "PUT" | "PATCH") => {
             let mut context = context(&request, &query, "UpdateOptions")?;
@@ -621,8 +623,7 @@ async fn subresource(
         ("eviction", "POST") => {
             let mut context = context(&request, &query, "CreateOptions")?;
             let body = read_body(kind, request).await?;
-            let answer =
-                server.evict(kind, &at.namespace, &at.name, &body.value, &mut context)?;
+            let answer = server.evict(kind, &at.namespace, &at.name, &body.value, &mut context)?;
             Ok(reply::json(201, form, &answer))
         }
         ("token", "POST") => {
@@ -646,6 +647,8 @@ async fn subresource(
             let written = server.finalize(&at.name, &body.value, &mut context)?;
             Ok(written_reply(&written, form, &context))
         }
-        (other, _) => Err(server.refuse_not_modelled(&format!("{method} of {}/{other}", kind.plural))),
+        (other, _) => {
+            Err(server.refuse_not_modelled(&format!("{method} of {}/{other}", kind.plural)))
+        }
     }
 }

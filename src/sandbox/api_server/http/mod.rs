@@ -28,8 +28,6 @@ where
         async move { Ok::<_, Infallible>(handle::answer(server, request).await) }
     });
     // A client that leaves in the middle of a request is its own business.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+    let _ =
+        http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
 }

@@ -8,11 +8,19 @@ pub(crate) enum Path {
     Version,
     Health,
     /// `/api` (core) or `/apis`.
-    Groups { core: bool },
+    Groups {
+        core: bool,
+    },
     Group(String),
-    Resources { group: String, version: String },
+    Resources {
+        group: String,
+        version: String,
+    },
     OpenApiIndex,
-    OpenApi { group: String, version: String },
+    OpenApi {
+        group: String,
+        version: String,
+    },
     Object(ObjectPath),
     Unknown,
 }
@@ -126,7 +134,8 @@ impl Query {
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        matches!(self.text(name), "true" | "1" | "True") || (self.has(name) && self.text(name).is_empty())
+        matches!(self.text(name), "true" | "1" | "True")
+            || (self.has(name) && self.text(name).is_empty())
     }
 
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {

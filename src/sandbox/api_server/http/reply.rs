@@ -44,9 +44,7 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
             ("application/json", Some("PartialObjectMetadata" | "PartialObjectMetadataList")) => {
                 return Ok(Form::Metadata);
             }
-            ("application/json", Some("APIGroupDiscoveryList"))
-                if parameters.contains(&"v=v2") =>
-            {
+            ("application/json", Some("APIGroupDiscoveryList")) if parameters.contains(&"v=v2") => {
                 return Ok(Form::Discovery);
             }
             ("application/json", Some(_)) => {}

@@ -70,7 +70,9 @@ fn accept(
         .map(str::trim)
         .find(|protocol| known.contains(protocol))
         .ok_or_else(|| {
-            status::bad_request(format!("unable to negotiate protocol: client supports {offered}, server accepts {known:?}"))
+            status::bad_request(format!(
+                "unable to negotiate protocol: client supports {offered}, server accepts {known:?}"
+            ))
         })?
         .to_owned();
     let digest = derive_accept_key(key.as_bytes());
@@ -79,7 +81,9 @@ fn accept(
     headers.remove("content-type");
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    for (name, value) in [("sec-websocket-accept", digest), ("sec-websocket-protocol", protocol.clone())] {
+    for (name, value) in
+        [("sec-websocket-accept", digest), ("sec-websocket-protocol", protocol.clone())]
+    {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }

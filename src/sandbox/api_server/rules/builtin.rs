@@ -12,22 +12,30 @@ const IMMUTABLE: &[(&str, &str, &[&str])] = &[
     ("apps", "deployments", &["spec.selector"]),
     ("apps", "replicasets", &["spec.selector"]),
     ("apps", "daemonsets", &["spec.selector"]),
-    ("batch", "jobs", &["spec.completions", "spec.selector", "spec.template", "spec.completionMode"]),
+    (
+        "batch",
+        "jobs",
+        &["spec.completions", "spec.selector", "spec.template", "spec.completionMode"],
+    ),
     ("rbac.authorization.k8s.io", "rolebindings", &["roleRef"]),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &["roleRef"]),
     ("", "secrets", &["type"]),
-    ("storage.k8s.io", "storageclasses", &["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"]),
-    ("apiextensions.k8s.io", "customresourcedefinitions", &["spec.group", "spec.scope", "spec.names.plural"]),
+    (
+        "storage.k8s.io",
+        "storageclasses",
+        &["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"],
+    ),
+    (
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        &["spec.group", "spec.scope", "spec.names.plural"],
+    ),
     ("discovery.k8s.io", "endpointslices", &["addressType"]),
     ("scheduling.k8s.io", "priorityclasses", &["value", "preemptionPolicy"]),
     ("networking.k8s.io", "ingressclasses", &["spec.controller"]),
 ];
 
-pub(super) fn check(
-    kind: &Kind,
-    live: Option<&Value>,
-    object: &Value,
-) -> Vec<Cause> {
+pub(super) fn check(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "configmaps") => {
@@ -79,7 +87,11 @@ pub(super) fn check(
             let spec = &object["spec"];
             let max = spec["maxReplicas"].as_i64().unwrap_or(0);
             if max < 1 {
-                causes.push(Cause::invalid("spec.maxReplicas", &max.into(), "must be greater than 0"));
+                causes.push(Cause::invalid(
+                    "spec.maxReplicas",
+                    &max.into(),
+                    "must be greater than 0",
+                ));
             } else if spec["minReplicas"].as_i64().is_some_and(|min| min > max) {
                 causes.push(Cause::invalid(
                     "spec.maxReplicas",
@@ -104,7 +116,8 @@ fn field<'a>(object: &'a Value, path: &str) -> &'a Value {
 }
 
 fn immutable(kind: &Kind, live: &Value, object: &Value) -> Vec<Cause> {
-    let row = IMMUTABLE.iter().find(|(group, plural, _)| *group == kind.group && *plural == kind.plural);
+    let row =
+        IMMUTABLE.iter().find(|(group, plural, _)| *group == kind.group && *plural == kind.plural);
     let fields = row.map(|(_, _, fields)| *fields).unwrap_or_default();
     fields
         .iter()
@@ -112,7 +125,15 @@ fn immutable(kind: &Kind, live: &Value, object: &Value) -> Vec<Cause> {
         .map(|path| {
             let detail =
                 if *path == "roleRef" { "cannot change roleRef" } else { "field is immutable" };
-            Cause::invalid(path, field(object, path), detail)
+            let mut shown = field(object, path).clone();
+            if *path == "roleRef" {
+                // Shown as the Go struct without JSON names.
+                let text = |name: &str| shown[name].clone();
+                shown = serde_json::json!({
+                    "APIGroup": text("apiGroup"), "Kind": text("kind"), "Name": text("name")
+                });
+            }
+            Cause::invalid(path, &shown, detail)
         })
         .collect()
 }
@@ -180,8 +201,9 @@ fn service(live: Option<&Value>, object: &Value) -> Vec<Cause> {
             }
         } else {
             let complaints = names::dns1123_label(name);
-            causes
-                .extend(complaints.iter().map(|why| Cause::invalid(&at("name"), &port["name"], why)));
+            causes.extend(
+                complaints.iter().map(|why| Cause::invalid(&at("name"), &port["name"], why)),
+            );
             if seen_names.contains(&name) {
                 causes.push(Cause::duplicate(&at("name"), &port["name"]));
             }
@@ -202,7 +224,11 @@ fn service(live: Option<&Value>, object: &Value) -> Vec<Cause> {
                 causes.extend(complaints.iter().map(|why| Cause::invalid(&at(field), value, why)));
             } else if field == "port" {
                 let zero = Value::from(0);
-                causes.push(Cause::invalid(&at(field), &zero, "must be between 1 and 65535, inclusive"));
+                causes.push(Cause::invalid(
+                    &at(field),
+                    &zero,
+                    "must be between 1 and 65535, inclusive",
+                ));
             }
         }
         unsupported(&port["protocol"], &at("protocol"), &["SCTP", "TCP", "UDP"], &mut causes);
@@ -231,7 +257,11 @@ fn service(live: Option<&Value>, object: &Value) -> Vec<Cause> {
         let (old, new) = (&live["spec"], spec);
         let same_type = old["type"] != "ExternalName" && new["type"] != "ExternalName";
         if same_type && old["clusterIP"].is_string() && old["clusterIP"] != new["clusterIP"] {
-            causes.push(Cause::invalid("spec.clusterIPs[0]", &new["clusterIPs"], "may not change once set"));
+            causes.push(Cause::invalid(
+                "spec.clusterIPs[0]",
+                &new["clusterIPs"],
+                "may not change once set",
+            ));
         }
     }
     causes
@@ -434,7 +464,8 @@ fn custom_definition(object: &Value) -> Vec<Cause> {
     if !matches!(spec["scope"].as_str(), Some("Namespaced" | "Cluster")) {
         causes.push(Cause::unsupported("spec.scope", &spec["scope"], &["Cluster", "Namespaced"]));
     }
-    let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io") || group == "k8s.io";
+    let protected =
+        group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io") || group == "k8s.io";
     if protected && object["metadata"]["annotations"]["api-approved.kubernetes.io"].is_null() {
         causes.push(Cause::required(
             "metadata.annotations[api-approved.kubernetes.io]",

@@ -6,9 +6,9 @@ mod pods;
 use serde_json::Value;
 
 use super::kinds::Kind;
+use crate::sandbox::validation::Cause;
 use crate::sandbox::validation::metadata::{self, Owner};
 use crate::sandbox::validation::names::NameRule;
-use crate::sandbox::validation::Cause;
 
 /// Causes against a new object.
 pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {

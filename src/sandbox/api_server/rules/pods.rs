@@ -133,7 +133,8 @@ fn container<'a>(
         &["Always", "IfNotPresent", "Never"],
         &mut causes,
     );
-    let (limits, requests) = (&container["resources"]["limits"], &container["resources"]["requests"]);
+    let (limits, requests) =
+        (&container["resources"]["limits"], &container["resources"]["requests"]);
     for (name, request) in requests.as_object().into_iter().flatten() {
         if let (Some(limit), Some(request)) = (quantity(&limits[name]), quantity(request))
             && request > limit
@@ -187,11 +188,12 @@ pub(super) fn job_template(template: &Value, path: &str) -> Vec<Cause> {
     let policy = &template["spec"]["restartPolicy"];
     if !matches!(policy.as_str(), Some("OnFailure" | "Never")) {
         let field = format!("{path}.spec.restartPolicy");
-        let mut cause = Cause::required(&field, "valid values: \"OnFailure\", \"Never\"");
-        if policy.is_string() {
-            cause = Cause::unsupported(&field, policy, &["Never", "OnFailure"]);
-        }
-        causes.push(cause);
+        causes.push(match policy.as_str() {
+            None | Some("Always") => {
+                Cause::required(&field, "valid values: \"OnFailure\", \"Never\"")
+            }
+            Some(_) => Cause::unsupported(&field, policy, &["Never", "OnFailure"]),
+        });
     }
     causes
 }
@@ -212,7 +214,12 @@ pub(super) fn update(live: &Value, object: &Value) -> Vec<Cause> {
             if live["spec"]["nodeName"].as_str().is_none_or(str::is_empty) {
                 fields.remove("nodeName");
             }
-            for name in ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates"] {
+            for name in [
+                "activeDeadlineSeconds",
+                "tolerations",
+                "terminationGracePeriodSeconds",
+                "schedulingGates",
+            ] {
                 fields.remove(name);
             }
         }

@@ -90,7 +90,12 @@ impl ApiServer {
     /// The object with its deletion marked.
     fn marked(&self, kind: &Kind, live: &Value, options: &DeleteOptions) -> Value {
         let mut object = live.clone();
-        let finalizers = deletion_finalizers(live, &options.propagation);
+        let mut finalizers = deletion_finalizers(live, &options.propagation);
+        let deleted_before = live["metadata"]["deletionTimestamp"].is_string();
+        if kind.plural == "customresourcedefinitions" && !deleted_before {
+            // Its objects go first.
+            finalizers.push("customresourcecleanup.apiextensions.k8s.io".to_owned());
+        }
         let metadata = &mut object["metadata"];
         if finalizers.is_empty() {
             if let Some(metadata) = metadata.as_object_mut() {
@@ -124,18 +129,18 @@ fn check_preconditions(
     live: &Value,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    for (what, given, field) in [
-        ("UID", &options.uid, "uid"),
-        ("ResourceVersion", &options.resource_version, "resourceVersion"),
+    for (what, given, field, fate) in [
+        ("UID", &options.uid, "uid", "deleted and then recreated"),
+        ("ResourceVersion", &options.resource_version, "resourceVersion", "modified"),
     ] {
         let stored = metadata_text(live, field);
         if let Some(given) = given
             && given != stored
         {
             let why = format!(
-                "Precondition failed: {what} in precondition: {given}, {what} in object meta: {stored}"
+                "the {what} in the precondition ({given}) does not match the {what} in record ({stored}). The object might have been {fate}"
             );
-            return Err(status::conflict(&kind.group, &kind.plural, name, &why));
+            return Err(status::conflict(&kind.group, &kind.kind, name, &why));
         }
     }
     Ok(())

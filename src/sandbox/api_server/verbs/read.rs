@@ -75,10 +75,8 @@ impl ApiServer {
         }
         let page = self.store.list(&kind.resource, namespace, from.as_ref(), 0);
         let revision = *revision.get_or_insert(page.revision);
-        let mut chosen = page
-            .objects
-            .into_iter()
-            .filter(|stored| selection.matches(&self.store.value(stored)));
+        let mut chosen =
+            page.objects.into_iter().filter(|stored| selection.matches(&self.store.value(stored)));
         if options.limit == 0 {
             let objects = chosen.collect();
             return Ok(Listed { revision, objects, continue_token: None, remaining: None });

@@ -61,7 +61,9 @@ impl ApiServer {
         let mut ready = VecDeque::new();
         let wants_initial = options.send_initial_events == Some(true);
         let from_now = matches!(options.resource_version.as_str(), "" | "0");
-        let (revision, receiver) = if wants_initial || (from_now && options.send_initial_events.is_none()) {
+        let (revision, receiver) = if wants_initial
+            || (from_now && options.send_initial_events.is_none())
+        {
             let (revision, objects, receiver) =
                 self.store.list_and_watch(&kind.resource, namespace);
             for stored in objects {
@@ -84,10 +86,12 @@ impl ApiServer {
                     ))
                 })?
             };
-            let (past, receiver) =
-                self.store.watch(&kind.resource, after).map_err(|expired| {
-                    status::expired(format!("too old resource version: {after} ({})", expired.oldest + 1))
-                })?;
+            let (past, receiver) = self.store.watch(&kind.resource, after).map_err(|expired| {
+                status::expired(format!(
+                    "too old resource version: {after} ({})",
+                    expired.oldest + 1
+                ))
+            })?;
             let watch_past: Vec<_> = past;
             for event in watch_past {
                 if let Some(text) = self.told(&event, namespace, &selection, &render) {

@@ -13,8 +13,8 @@ use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, structural};
 use crate::sandbox::api_server::{admission, normalise, rules};
 use crate::sandbox::ssa;
-use crate::sandbox::validation::{defaulting, prune};
 use crate::sandbox::store::ObjectKey;
+use crate::sandbox::validation::{Cause, defaulting, prune};
 
 const MAX_ATTEMPTS: usize = 100;
 /// Tries for a name made from `generateName`.
@@ -50,7 +50,10 @@ impl ApiServer {
             }
             let owned = self.own(kind, None, object, "", request);
             match self.finish_create(kind, namespace, owned, request) {
-                Err(refused) if generated && refused.reason == "AlreadyExists" && attempt + 1 < MAX_NAMES => {}
+                Err(refused)
+                    if generated
+                        && refused.reason == "AlreadyExists"
+                        && attempt + 1 < MAX_NAMES => {}
                 outcome => return outcome,
             }
         }
@@ -68,7 +71,9 @@ impl ApiServer {
         let name = metadata_text(&object, "name").to_owned();
         self.require_namespace(kind, namespace)?;
         let metadata = metadata_of(&mut object);
-        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+        for field in
+            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
             metadata.remove(field);
         }
         metadata.insert("uid".to_owned(), self.random_uid().into());
@@ -126,6 +131,17 @@ impl ApiServer {
             return Err(status::bad_request(format!(
                 "the name of the object ({given}) does not match the name on the URL ({name})"
             )));
+        }
+        if metadata_text(&object, "resourceVersion").is_empty() && normalise::needs_revision(kind) {
+            if self.store.get(&kind.resource, namespace, name).is_none() {
+                return Err(status::not_found(&kind.group, &kind.plural, name));
+            }
+            let cause = Cause::invalid(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
+            return Err(status::invalid(&kind.group, &kind.plural, name, vec![cause]));
         }
         self.change(kind, namespace, name, subresource, request, |_, _| Ok(object.clone()))
     }
@@ -246,9 +262,8 @@ impl ApiServer {
         request: &mut Request,
     ) -> Result<(), Status> {
         let Some(schema) = kind.schema() else { return Ok(()) };
-        let cannot = |why: &str| {
-            status::bad_request(prune::not_handled(&kind.kind, &kind.version, why))
-        };
+        let cannot =
+            |why: &str| status::bad_request(prune::not_handled(&kind.kind, &kind.version, why));
         if kind.custom.is_none() {
             if let Some(error) = structural::go_type_error(&schema, object) {
                 return Err(cannot(&error));
@@ -257,15 +272,24 @@ impl ApiServer {
         }
         let unknown = prune::prune(&schema, object);
         if request.validation != FieldValidation::Ignore {
-            let twice: Vec<String> =
-                request.duplicates.drain(..).map(|path| format!("duplicate field \"{path}\"")).collect();
+            let mut found: Vec<String> = request
+                .duplicates
+                .drain(..)
+                .map(|path| format!("duplicate field \"{path}\""))
+                .collect();
+            let unknown = unknown.iter().map(|path| prune::unknown_field(path));
+            // The two decoders of the API server report in different orders.
+            if kind.custom.is_some() {
+                found.extend(unknown);
+            } else {
+                found.splice(0..0, unknown);
+            }
             if request.validation == FieldValidation::Strict
-                && let Some(error) = prune::strict_error(&twice, &unknown)
+                && let Some(error) = prune::strict_error(&found, &[])
             {
                 return Err(cannot(&error));
             }
-            request.warnings.extend(twice);
-            request.warnings.extend(unknown.iter().map(|path| prune::unknown_field(path)));
+            request.warnings.extend(found);
         }
         self.set_defaults(kind, object);
         Ok(())
@@ -346,7 +370,10 @@ impl ApiServer {
             return Ok(());
         }
         let why = if self.kinds.by_kind(version, found).is_some() {
-            format!("converting ({version}.{found}) to ({}.{}): unknown conversion", kind.group, kind.kind)
+            format!(
+                "converting ({version}.{found}) to ({}.{}): unknown conversion",
+                kind.group, kind.kind
+            )
         } else {
             format!(
                 "no kind \"{found}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
