@@ -30,10 +30,8 @@ static ENV: LazyLock<Regex> = LazyLock::new(|| whole(ENV_NAME));
 pub enum NameRule {
     /// Most kinds.
     Dns1123Subdomain,
-    /// Namespaces.
+    /// Namespaces and Services.
     Dns1123Label,
-    /// Services.
-    Dns1035Label,
     /// Roles and their bindings: what can be a segment of a path.
     PathSegment,
 }
@@ -42,7 +40,8 @@ impl NameRule {
     /// The rule of a kind of a group.
     pub fn of_kind(group: &str, kind: &str) -> Self {
         match (group, kind) {
-            ("", "Namespace") => Self::Dns1123Label,
+            // Since 1.36 a Service may begin with a digit, too.
+            ("", "Namespace" | "Service") => Self::Dns1123Label,
             ("rbac.authorization.k8s.io", _) => Self::PathSegment,
             (_, _) => Self::Dns1123Subdomain,
         }
@@ -61,7 +60,6 @@ impl NameRule {
         match self {
             Self::Dns1123Subdomain => dns1123_subdomain(name),
             Self::Dns1123Label => dns1123_label(name),
-            Self::Dns1035Label => dns1035_label(name),
             Self::PathSegment => path_segment(name, is_prefix),
         }
     }

@@ -1,0 +1,127 @@
+//! What only Go code of the API server knows about built-in kinds: checks beyond their schema, and fields that an update
+//! must leave alone.
+//!
+//! One function per kind, with paths and texts as kube-apiserver 1.36.3 gives them; `table` says which kinds there are.
+//! Objects come with their defaults filled in, and may lack them. Go types that have no JSON form of their own are shown
+//! with Go's field names, as the API server does.
+
+mod admission;
+mod batch;
+mod check;
+mod config;
+mod container;
+mod definition;
+mod networking;
+mod pod;
+mod quantity;
+mod rbac;
+mod resources;
+mod service;
+mod workload;
+
+use serde_json::Value;
+
+use crate::sandbox::validation::Cause;
+
+use check::Check;
+
+type Validate = fn(&Value, &mut Check);
+type Compare = fn(&Value, &Value, &mut Check);
+
+/// A kind's checks: of the object, of a new one alone, and of an update (new, old).
+struct Row {
+    group: &'static str,
+    kind: &'static str,
+    validate: Validate,
+    create: Validate,
+    compare: Compare,
+}
+
+const fn row(group: &'static str, kind: &'static str, validate: Validate, compare: Compare) -> Row {
+    Row { group, kind, validate, create: unchecked, compare }
+}
+
+fn unchecked(_: &Value, _: &mut Check) {}
+
+fn free(_: &Value, _: &Value, _: &mut Check) {}
+
+const APPS: &str = "apps";
+const RBAC: &str = "rbac.authorization.k8s.io";
+const NETWORKING: &str = "networking.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+
+static TABLE: &[Row] = &[
+    row("", "ConfigMap", config::config_map, config::update_config_map),
+    row("", "PersistentVolumeClaim", resources::claim, resources::update_claim),
+    row("", "Pod", workload::pod, workload::update_pod),
+    row("", "ResourceQuota", resources::quota, free),
+    row("", "Secret", config::secret, config::update_secret),
+    row("", "Service", service::service, service::update),
+    row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks, free),
+    row(ADMISSION, "ValidatingAdmissionPolicy", admission::policy, free),
+    row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::binding, free),
+    row(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks, free),
+    Row {
+        group: "apiextensions.k8s.io",
+        kind: "CustomResourceDefinition",
+        validate: definition::definition,
+        create: definition::name,
+        compare: definition::update,
+    },
+    row(APPS, "DaemonSet", workload::daemon_set, workload::update_selector),
+    row(APPS, "Deployment", workload::deployment, workload::update_selector),
+    row(APPS, "ReplicaSet", workload::replica_set, workload::update_selector),
+    row(APPS, "StatefulSet", workload::stateful_set, workload::update_stateful_set),
+    row("autoscaling", "HorizontalPodAutoscaler", resources::autoscaler, free),
+    row("batch", "CronJob", batch::cron_job, free),
+    row("batch", "Job", batch::job, batch::update_job),
+    row(NETWORKING, "Ingress", networking::ingress, free),
+    row(NETWORKING, "NetworkPolicy", networking::policy, free),
+    row("policy", "PodDisruptionBudget", resources::disruption_budget, free),
+    row(RBAC, "ClusterRole", rbac::cluster_role, free),
+    row(RBAC, "ClusterRoleBinding", rbac::cluster_binding, rbac::update_binding),
+    row(RBAC, "Role", rbac::role, free),
+    row(RBAC, "RoleBinding", rbac::binding, rbac::update_binding),
+    row(
+        "scheduling.k8s.io",
+        "PriorityClass",
+        resources::priority_class,
+        resources::update_priority_class,
+    ),
+    row("storage.k8s.io", "StorageClass", unchecked, resources::update_storage_class),
+];
+
+fn find(group: &str, kind: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| (row.group, row.kind) == (group, kind))
+}
+
+/// Whether the kind's own checks are known; for the others, the enums of their schema are what there is
+/// (`Validator::validate_fields`).
+pub fn is_covered(group: &str, kind: &str) -> bool {
+    find(group, kind).is_some()
+}
+
+/// The kinds whose own checks are known.
+pub fn covered() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().map(|row| (row.group, row.kind))
+}
+
+/// Checks a new object, without its metadata.
+pub fn validate(group: &str, kind: &str, object: &Value) -> Vec<Cause> {
+    let mut check = Check::default();
+    if let Some(row) = find(group, kind) {
+        (row.validate)(object, &mut check);
+        (row.create)(object, &mut check);
+    }
+    check.causes
+}
+
+/// Checks an update, without the object's metadata.
+pub fn validate_update(group: &str, kind: &str, object: &Value, old: &Value) -> Vec<Cause> {
+    let mut check = Check::default();
+    if let Some(row) = find(group, kind) {
+        (row.validate)(object, &mut check);
+        (row.compare)(object, old, &mut check);
+    }
+    check.causes
+}
