@@ -4,10 +4,12 @@
 //! `render` (chart and values to manifests), `manifest` (split, order, hooks). With a cluster: `release` (what is stored),
 //! `action` (install, upgrade, …), `source` (chart files). `semver` and `glob` read versions and patterns as Helm does.
 
+pub mod action;
 pub mod chart;
 mod glob;
 mod known_versions;
 pub mod manifest;
+pub mod release;
 pub mod render;
 pub mod semver;
 pub mod source;

@@ -12,6 +12,7 @@ use super::template::object::{Capabilities as Seen, FileMap, KubeVersion as Seen
 use super::template::value::{Entries, MapKind, Value};
 use super::template::{self, Environment, Source, TemplateError};
 use super::values;
+use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
 
 const NOTES: &str = "NOTES.txt";
 
@@ -34,6 +35,36 @@ pub enum RenderError {
     Library,
     #[error("invalid kube version '{0}'")]
     InvalidKubeVersion(String),
+}
+
+impl From<RenderError> for Diagnostic {
+    fn from(error: RenderError) -> Self {
+        let text = error.to_string();
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default().to_owned();
+        let place = match &error {
+            RenderError::Template(inner) => place_of(inner.place()),
+            _ => None,
+        };
+        let mut diagnostic =
+            Self::new(ErrorKind::Invalid, format!("chart does not render: {first}"));
+        for line in lines {
+            diagnostic = diagnostic.cause(line.trim());
+        }
+        match place {
+            Some(place) => diagnostic.at(place),
+            None => diagnostic,
+        }
+    }
+}
+
+/// `chart/templates/x.yaml:12:3` as a place.
+fn place_of(text: &str) -> Option<Position> {
+    let mut parts = text.split(':');
+    let file = parts.next()?;
+    let line = parts.next()?.parse().ok()?;
+    let column = parts.next().and_then(|column| column.parse().ok()).unwrap_or(0);
+    Some(Position { file: file.into(), line, column })
 }
 
 /// What the cluster can do.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::chart::{Chart, ChartError, File, IgnoreRules, MAX_SIZE};
 use super::semver::{Constraint, Version};
+use crate::base::diagnostic::{Diagnostic, ErrorKind};
 
 /// A chart that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,21 @@ pub enum SourceError {
     Escapes { path: PathBuf },
     #[error("chart `{path}`: {source}")]
     Chart { path: PathBuf, source: ChartError },
+}
+
+impl From<SourceError> for Diagnostic {
+    fn from(error: SourceError) -> Self {
+        let message = error.to_string();
+        match error {
+            SourceError::NotFound { .. } | SourceError::NoVersion { .. } => {
+                Self::new(ErrorKind::NotFound, message)
+                    .hint("name a folder with `Chart.yaml`, or a packed chart such as `charts/istiod-1.30.3.tgz`")
+            }
+            SourceError::Read { .. } | SourceError::Escapes { .. } | SourceError::Chart { .. } => {
+                Self::new(ErrorKind::Invalid, message)
+            }
+        }
+    }
 }
 
 /// Loads a chart from a folder with `Chart.yaml` or a packed chart.

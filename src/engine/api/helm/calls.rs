@@ -1,0 +1,278 @@
+//! What the rows of `helm` run: reads the arguments, calls the domain, converts the result.
+
+use std::time::Duration;
+
+use rhai::{Array, Dynamic};
+use serde_json::{Map, Value, json};
+
+use crate::base::diagnostic::{Diagnostic, ErrorKind};
+use crate::base::progress::Change;
+use crate::base::suggest;
+use crate::engine::builtin;
+use crate::engine::call::Call;
+use crate::engine::convert::to_dynamic;
+use crate::helm::action::{self, ConvergeOptions, Crds, UninstallOptions};
+use crate::helm::chart::{Chart, File};
+use crate::helm::release::{self, Release};
+use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
+use crate::helm::template::Environment;
+use crate::helm::{source, values as helm_values};
+use crate::k8s::read::Scope;
+
+type Answer = Result<Dynamic, Diagnostic>;
+
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+fn namespace(call: &Call<'_>) -> Result<String, Diagnostic> {
+    match call.opt_string("namespace").filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) => Ok(namespace),
+        None => Ok(call.host.cluster()?.namespace().to_owned()),
+    }
+}
+
+/// The chart that the argument names.
+fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
+    let name = call.string("chart");
+    if let Some(name) = name.strip_prefix(builtin::PREFIX) {
+        return load_builtin(call, name);
+    }
+    let version = call.string("version");
+    let readable = call.host.files.readable(&name);
+    let exists = readable.as_ref().is_ok_and(|path| path.exists());
+    if !exists && let Some((folder, chart)) = name.rsplit_once('/') {
+        let folder = call.host.files.readable(folder)?;
+        if folder.is_dir() {
+            let path = source::find(&folder, chart, &version)?;
+            return Ok(source::load(&path)?);
+        }
+    }
+    Ok(source::load(&readable?)?)
+}
+
+fn load_builtin(call: &Call<'_>, name: &str) -> Result<Chart, Diagnostic> {
+    if call.function.name != "template" && call.function.name != "chart" {
+        let info = call.host.cluster()?.info();
+        if !info.rehearsal {
+            return Err(Diagnostic::new(
+                ErrorKind::Invalid,
+                format!("the stand-in chart `{name}` is for rehearsals only"),
+            )
+            .hint("name a folder of charts, such as `--set charts=charts`"));
+        }
+    }
+    let Some(files) = builtin::chart(name) else {
+        let names = builtin::names();
+        let near = suggest::near(name, names.iter().map(String::as_str));
+        let missing =
+            Diagnostic::new(ErrorKind::NotFound, format!("there is no stand-in chart `{name}`"));
+        return Err(match near {
+            Some(near) => missing.hint(format!("did you mean `builtin:{near}`?")),
+            None => missing,
+        });
+    };
+    let files = files.into_iter().map(|(name, data)| File::new(name, data)).collect();
+    Chart::from_files(files)
+        .map_err(|error| Diagnostic::new(ErrorKind::Bug, format!("stand-in `{name}`: {error}")))
+}
+
+/// The option `values`; numbers are floats, as Helm reads them.
+fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
+    let mut values = match call.json_revealing("values")? {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    helm_values::to_floats_in(&mut values);
+    Ok(values)
+}
+
+fn converge_options(call: &Call<'_>) -> Result<ConvergeOptions, Diagnostic> {
+    let crds = match call.string("crds").as_str() {
+        "" | "install" => Crds::Install,
+        "upgrade" => Crds::Upgrade,
+        "skip" => Crds::Skip,
+        other => {
+            return Err(Diagnostic::new(
+                ErrorKind::Argument,
+                format!("`{other}` is not a way to treat `crds/`"),
+            )
+            .hint("write `install`, `upgrade` or `skip`"));
+        }
+    };
+    Ok(ConvergeOptions {
+        namespace: namespace(call)?,
+        values: given_values(call)?,
+        create_namespace: call.flag("create_namespace"),
+        wait: call.flag("wait"),
+        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
+        crds,
+        skip_unchanged: call.opt_bool("skip_unchanged").unwrap_or(true),
+        take_ownership: call.flag("take_ownership"),
+        skip_schema_validation: call.flag("skip_schema_validation"),
+    })
+}
+
+fn facts(release: &Release) -> Value {
+    json!({
+        "name": release.name(),
+        "namespace": release.namespace(),
+        "revision": release.revision(),
+        "status": release.status(),
+        "chart": format!("{}-{}", release.chart_name(), release.chart_version()),
+        "app_version": release.app_version(),
+        "updated": release.updated(),
+        "description": release.description(),
+    })
+}
+
+fn told(release: &Release, change: Change) -> Dynamic {
+    let mut facts = facts(release);
+    facts["change"] = Value::from(change.name());
+    facts["notes"] = Value::from(release.notes());
+    to_dynamic(&facts)
+}
+
+fn all(releases: &[Release]) -> Dynamic {
+    releases.iter().map(|release| to_dynamic(&facts(release))).collect::<Array>().into()
+}
+
+pub(super) fn template(call: &Call<'_>) -> Answer {
+    let chart = load(call)?;
+    let mut capabilities = Capabilities::default();
+    if let Some(version) = call.opt_string("kube_version") {
+        capabilities.kube_version = version;
+    }
+    capabilities.api_versions.extend(call.strings("api_versions"));
+    let release = ReleaseFacts {
+        name: call.string("name"),
+        namespace: call.opt_string("namespace").unwrap_or_else(|| "default".to_owned()),
+        revision: 1,
+        is_upgrade: call.flag("is_upgrade"),
+    };
+    let options = RenderOptions {
+        capabilities,
+        skip_schema_validation: call.flag("skip_schema_validation"),
+        subchart_notes: false,
+    };
+    let environment = Environment::default();
+    let rendered = render::render(&chart, &given_values(call)?, &release, &options, &environment)?;
+    Ok(rendered.template_output(call.flag("include_crds")).into())
+}
+
+pub(super) fn install(call: &Call<'_>) -> Answer {
+    let chart = load(call)?;
+    let options = converge_options(call)?;
+    let cluster = call.host.cluster()?;
+    let name = call.string("name");
+    let done = call.block_on(action::converge(cluster, &name, &chart, &options))?;
+    Ok(told(&done.release, done.change))
+}
+
+pub(super) fn upgrade(call: &Call<'_>) -> Answer {
+    require(call)?;
+    install(call)
+}
+
+/// The history of the release, which must exist.
+fn require(call: &Call<'_>) -> Result<Vec<Release>, Diagnostic> {
+    let (name, namespace) = (call.string("name"), namespace(call)?);
+    let cluster = call.host.cluster()?;
+    let history = call.block_on(release::history(cluster, &name, &namespace))?;
+    if history.is_empty() {
+        return Err(Diagnostic::new(
+            ErrorKind::NotFound,
+            format!("release `{name}` does not exist in namespace `{namespace}`"),
+        )
+        .hint("`helm::list(#{ all_namespaces: true })` tells which releases there are"));
+    }
+    Ok(history)
+}
+
+/// The revision that the option names, else the newest.
+fn pick(call: &Call<'_>, history: Vec<Release>) -> Option<Release> {
+    match call.int("revision") {
+        Some(wanted) => history.into_iter().find(|release| release.revision() == wanted),
+        None => history.into_iter().last(),
+    }
+}
+
+fn required(call: &Call<'_>) -> Result<Release, Diagnostic> {
+    pick(call, require(call)?).ok_or_else(|| {
+        let (name, revision) = (call.string("name"), call.int("revision").unwrap_or(0));
+        Diagnostic::new(ErrorKind::NotFound, format!("release `{name}` has no revision {revision}"))
+    })
+}
+
+pub(super) fn rollback(call: &Call<'_>) -> Answer {
+    let options = converge_options(call)?;
+    let cluster = call.host.cluster()?;
+    let revision = call.int("revision").unwrap_or(0);
+    let name = call.string("name");
+    let release = call.block_on(action::rollback(cluster, &name, revision, &options))?;
+    Ok(told(&release, Change::Configured))
+}
+
+pub(super) fn uninstall(call: &Call<'_>) -> Answer {
+    let options = UninstallOptions {
+        namespace: namespace(call)?,
+        wait: call.flag("wait"),
+        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
+        keep_history: call.flag("keep_history"),
+    };
+    let cluster = call.host.cluster()?;
+    let name = call.string("name");
+    Ok(call.block_on(action::uninstall(cluster, &name, &options))?.into())
+}
+
+pub(super) fn list(call: &Call<'_>) -> Answer {
+    let scope = if call.flag("all_namespaces") {
+        Scope::AllNamespaces
+    } else {
+        Scope::Namespace(namespace(call)?)
+    };
+    let cluster = call.host.cluster()?;
+    Ok(all(&call.block_on(release::newest(cluster, scope))?))
+}
+
+pub(super) fn status(call: &Call<'_>) -> Answer {
+    let (name, namespace) = (call.string("name"), namespace(call)?);
+    let cluster = call.host.cluster()?;
+    let history = call.block_on(release::history(cluster, &name, &namespace))?;
+    Ok(pick(call, history).map_or(Dynamic::UNIT, |release| {
+        let mut facts = facts(&release);
+        facts["notes"] = Value::from(release.notes());
+        to_dynamic(&facts)
+    }))
+}
+
+pub(super) fn history(call: &Call<'_>) -> Answer {
+    let (name, namespace) = (call.string("name"), namespace(call)?);
+    let cluster = call.host.cluster()?;
+    Ok(all(&call.block_on(release::history(cluster, &name, &namespace))?))
+}
+
+pub(super) fn values(call: &Call<'_>) -> Answer {
+    let release = required(call)?;
+    let mut values = if call.flag("all") { release.defaults() } else { Map::new() };
+    helm_values::merge_into(&mut values, release.config());
+    Ok(to_dynamic(&Value::Object(values)))
+}
+
+pub(super) fn manifest(call: &Call<'_>) -> Answer {
+    Ok(required(call)?.manifest().to_owned().into())
+}
+
+pub(super) fn chart(call: &Call<'_>) -> Answer {
+    let chart = load(call)?;
+    let metadata = &chart.metadata;
+    let files: Vec<&str> =
+        chart.templates.iter().chain(&chart.files).map(|file| file.name.as_str()).collect();
+    Ok(to_dynamic(&json!({
+        "name": metadata.name,
+        "version": metadata.version,
+        "app_version": metadata.app_version,
+        "description": metadata.description,
+        "type": if metadata.chart_type.is_empty() { "application" } else { &metadata.chart_type },
+        "values": chart.values,
+        "files": files,
+    })))
+}

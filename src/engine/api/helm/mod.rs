@@ -1,0 +1,259 @@
+//! Functions of the namespace `helm`. The rows stand here, what they run in `calls`.
+
+use crate::engine::catalog::{Effect, Function, Kind, Param};
+
+mod calls;
+
+const NAME: Param = Param::required("name", Kind::String, "the name of the release");
+const CHART: Param = Param::required(
+    "chart",
+    Kind::String,
+    "a chart: a folder, a `.tgz`, `FOLDER/NAME` with the option `version`, or `builtin:NAME` in a rehearsal",
+);
+const NAMESPACE: Param =
+    Param::optional("namespace", Kind::String, "the target's", "the namespace of the release");
+const VALUES: Param =
+    Param::optional("values", Kind::Map, "#{}", "values over the defaults of the chart");
+const VERSION: Param = Param::optional(
+    "version",
+    Kind::String,
+    "the newest",
+    "a version or a constraint such as `^1.30`, for a chart of a folder of `.tgz` files",
+);
+const TIMEOUT: Param =
+    Param::optional("timeout", Kind::Duration, "\"5m\"", "how long hooks and waiting may take");
+const WAIT: Param =
+    Param::optional("wait", Kind::Bool, "false", "whether to wait until the objects are ready");
+const ALL_NAMESPACES: Param =
+    Param::optional("all_namespaces", Kind::Bool, "false", "whether to look in every namespace");
+const REVISION: Param =
+    Param::optional("revision", Kind::Int, "the newest", "the number of the revision");
+const SKIP_SCHEMA: Param = Param::optional(
+    "skip_schema_validation",
+    Kind::Bool,
+    "false",
+    "whether values may break the chart's schema",
+);
+const INSTALL_OPTIONS: &[Param] = &[
+    NAMESPACE,
+    VALUES,
+    VERSION,
+    WAIT,
+    TIMEOUT,
+    Param::optional(
+        "create_namespace",
+        Kind::Bool,
+        "false",
+        "whether to create the namespace when it is not there",
+    ),
+    Param::optional(
+        "crds",
+        Kind::String,
+        "\"install\"",
+        "what becomes of `crds/`: `install` on the first install, `upgrade` on every change, `skip`",
+    ),
+    Param::optional(
+        "skip_unchanged",
+        Kind::Bool,
+        "true",
+        "whether to leave a release alone that is as wanted",
+    ),
+    Param::optional(
+        "take_ownership",
+        Kind::Bool,
+        "false",
+        "whether to take over objects that belong to no release",
+    ),
+    SKIP_SCHEMA,
+];
+const RELEASE: &str = "`#{ name: string, namespace: string, revision: int, status: string, chart: string, app_version: string, \
+     updated: string, description: string, change: string, notes: string }`";
+const LISTED: &str = "`array` of `#{ name: string, namespace: string, revision: int, status: string, chart: string, app_version: string, \
+     updated: string, description: string }`";
+const INSTALL_ERRORS: &str = "`NotFound` for a chart that is not there; `Invalid` for a chart, values or template that is wrong, before \
+     anything is written; `Conflict` for an object of another release and for a field of another manager; `Locked` while \
+     another run works on the release; `Timeout` and `Terminal` with the reason from waiting.";
+const INSTALL_EXAMPLE: &str = "let done = helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\ndone.status == \"deployed\"";
+
+/// The rows.
+pub static FUNCTIONS: &[Function] = &[
+    Function {
+        module: "helm",
+        name: "template",
+        doc: "Renders a chart as `helm template` does, without a cluster.\n\nHooks come last; with `include_crds` the objects of \
+              `crds/` come first.",
+        params: &[NAME, CHART],
+        options: &[
+            NAMESPACE,
+            VALUES,
+            VERSION,
+            Param::optional("include_crds", Kind::Bool, "false", "whether to print `crds/` too"),
+            Param::optional(
+                "kube_version",
+                Kind::String,
+                "\"v1.37.0\"",
+                "the Kubernetes version that templates are told",
+            ),
+            Param::optional(
+                "api_versions",
+                Kind::Strings,
+                "[]",
+                "more API versions that templates are told, such as `monitoring.coreos.com/v1`",
+            ),
+            Param::optional(
+                "is_upgrade",
+                Kind::Bool,
+                "false",
+                "whether templates are told of an upgrade",
+            ),
+            SKIP_SCHEMA,
+        ],
+        returns: "`string`: YAML documents",
+        errors: "`NotFound` for a chart that is not there; `Invalid` with the place in the template.",
+        effect: Effect::Read,
+        example: "helm::template(\"istiod\", \"builtin:istiod\", #{ namespace: \"istio-system\" }).contains(\"kind: Deployment\")",
+        run: calls::template,
+    },
+    Function {
+        module: "helm",
+        name: "install",
+        doc: "Installs a release, or upgrades it to the chart and values.\n\nA release that is as wanted is left alone: nothing is \
+              written. What somebody changed in its objects is set right. Objects are applied by server-side apply as field \
+              manager `helm`; the release is stored as Helm stores it. A revision that a killed run left pending is taken over.",
+        params: &[NAME, CHART],
+        options: INSTALL_OPTIONS,
+        returns: RELEASE,
+        errors: INSTALL_ERRORS,
+        effect: Effect::Write,
+        example: INSTALL_EXAMPLE,
+        run: calls::install,
+    },
+    Function {
+        module: "helm",
+        name: "upgrade",
+        doc: "Upgrades a release to the chart and values; one that does not exist is an error.",
+        params: &[NAME, CHART],
+        options: INSTALL_OPTIONS,
+        returns: RELEASE,
+        errors: INSTALL_ERRORS,
+        effect: Effect::Write,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::upgrade(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", skip_unchanged: false }).revision == 2",
+        run: calls::upgrade,
+    },
+    Function {
+        module: "helm",
+        name: "rollback",
+        doc: "Goes back to a revision of a release, as a new revision.",
+        params: &[NAME],
+        options: &[
+            NAMESPACE,
+            Param::optional("revision", Kind::Int, "the one before", "the revision to go back to"),
+            WAIT,
+            TIMEOUT,
+        ],
+        returns: RELEASE,
+        errors: "`NotFound` for a release or revision that does not exist; those of `helm::install`.",
+        effect: Effect::Write,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::upgrade(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", skip_unchanged: false });\nhelm::rollback(\"istio-base\", #{ namespace: \"istio-system\" }).revision == 3",
+        run: calls::rollback,
+    },
+    Function {
+        module: "helm",
+        name: "uninstall",
+        doc: "Removes a release and its objects and tells whether there was one.\n\nObjects with the policy `keep` and objects of \
+              other releases stay.",
+        params: &[NAME],
+        options: &[
+            NAMESPACE,
+            WAIT,
+            TIMEOUT,
+            Param::optional(
+                "keep_history",
+                Kind::Bool,
+                "false",
+                "whether the record stays, as `uninstalled`",
+            ),
+        ],
+        returns: "`bool`",
+        errors: "`Timeout` with what holds an object. A release that does not exist is no error.",
+        effect: Effect::Write,
+        example: "helm::uninstall(\"nothing\") == false",
+        run: calls::uninstall,
+    },
+    Function {
+        module: "helm",
+        name: "list",
+        doc: "Lists releases, each with its newest revision.",
+        params: &[],
+        options: &[NAMESPACE, ALL_NAMESPACES],
+        returns: LISTED,
+        errors: "`Forbidden` when Secrets may not be listed.",
+        effect: Effect::Read,
+        example: "helm::list(#{ all_namespaces: true }).is_empty()",
+        run: calls::list,
+    },
+    Function {
+        module: "helm",
+        name: "status",
+        doc: "Tells the state of a release; `()` when it does not exist.",
+        params: &[NAME],
+        options: &[NAMESPACE, REVISION],
+        returns: "as one entry of `helm::list` with `notes`, or `()`",
+        errors: "`Forbidden` when Secrets may not be read.",
+        effect: Effect::Read,
+        example: "helm::status(\"nothing\") == ()",
+        run: calls::status,
+    },
+    Function {
+        module: "helm",
+        name: "history",
+        doc: "Lists the revisions of a release, oldest first.",
+        params: &[NAME],
+        options: &[NAMESPACE],
+        returns: LISTED,
+        errors: "`Forbidden` when Secrets may not be read.",
+        effect: Effect::Read,
+        example: "helm::history(\"nothing\").is_empty()",
+        run: calls::history,
+    },
+    Function {
+        module: "helm",
+        name: "values",
+        doc: "Returns the values of a release: those given, or with `all` also the chart's defaults.",
+        params: &[NAME],
+        options: &[
+            NAMESPACE,
+            REVISION,
+            Param::optional("all", Kind::Bool, "false", "whether defaults are included"),
+        ],
+        returns: "`map`",
+        errors: "`NotFound` for a release that does not exist.",
+        effect: Effect::Read,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::values(\"istio-base\", #{ namespace: \"istio-system\" }).is_empty()",
+        run: calls::values,
+    },
+    Function {
+        module: "helm",
+        name: "manifest",
+        doc: "Returns the manifest of a release as it is stored.",
+        params: &[NAME],
+        options: &[NAMESPACE, REVISION],
+        returns: "`string`: YAML documents",
+        errors: "`NotFound` for a release that does not exist.",
+        effect: Effect::Read,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::manifest(\"istio-base\", #{ namespace: \"istio-system\" }).contains(\"kind:\")",
+        run: calls::manifest,
+    },
+    Function {
+        module: "helm",
+        name: "chart",
+        doc: "Tells what a chart says of itself.",
+        params: &[CHART],
+        options: &[VERSION],
+        returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array }`",
+        errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged.",
+        effect: Effect::Read,
+        example: "helm::chart(\"builtin:istiod\").name == \"istiod\"",
+        run: calls::chart,
+    },
+];
