@@ -6,6 +6,8 @@
 //!
 //! `cargo bench --bench cert`; without `openssl` there is nothing to compare with and nothing is measured.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
