@@ -189,10 +189,25 @@ async fn prepare(
         } else {
             metadata.remove("namespace");
         }
+        if reference.kind == "Namespace" {
+            name_label(metadata, &reference.name);
+        }
     }
     let namespace = object["metadata"]["namespace"].as_str();
     let reference = resource.object(namespace, &reference.name);
     Ok(Item { at, resource, reference, object })
+}
+
+/// The server labels a namespace with its name while it creates it and counts the label as the applier's own; an apply
+/// without it would take it back and be a write each time that follows a creation.
+fn name_label(metadata: &mut serde_json::Map<String, Value>, name: &str) {
+    let labels = metadata.entry("labels").or_insert(Value::Null);
+    if labels.is_null() {
+        *labels = Value::Object(serde_json::Map::new());
+    }
+    if let Some(labels) = labels.as_object_mut() {
+        labels.entry("kubernetes.io/metadata.name").or_insert_with(|| name.into());
+    }
 }
 
 async fn apply_phase(
