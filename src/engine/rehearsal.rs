@@ -1,27 +1,29 @@
 //! The adapter between a run and the embedded rehearsal cluster.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::target::Target;
 use crate::base::clock::SharedClock;
-use crate::base::diagnostic::Diagnostic;
-use crate::base::net::{SharedDialer, TcpDialer};
+use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::progress::Progress;
 use crate::base::secret::Redactor;
-use crate::base::virtual_clock::VirtualClock;
 use crate::config::Settings;
 use crate::k8s::cluster::{Cluster, ClusterParts, TargetInfo};
+use crate::sandbox;
 
-/// The sandbox of a run.
-pub struct Sandbox;
+/// The limit of one request unless `--request-timeout` says otherwise, on the sandbox's clock.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-impl Sandbox {
-    /// What the run met and the sandbox does not model.
-    pub fn not_modelled(&self) -> Vec<String> {
-        Vec::new()
+/// The sandbox of a run; the functions of the namespace `sandbox` reach through it.
+pub struct Sandbox(sandbox::Cluster);
+
+impl Deref for Sandbox {
+    type Target = sandbox::Cluster;
+
+    fn deref(&self) -> &sandbox::Cluster {
+        &self.0
     }
 }
 
@@ -31,26 +33,25 @@ pub(super) async fn open(
     progress: Arc<dyn Progress>,
     redactor: Arc<Redactor>,
 ) -> Result<Target, Diagnostic> {
-    let virtual_clock = VirtualClock::starting_at(Timestamp::UNIX_EPOCH);
-    tokio::spawn(VirtualClock::run(Arc::downgrade(&virtual_clock)));
-    let clock: SharedClock = virtual_clock;
-    let dialer: SharedDialer = Arc::new(TcpDialer);
-    let info =
+    let sandbox = sandbox::Cluster::start(&sandbox::Options::default()).map_err(|error| {
+        Diagnostic::new(ErrorKind::Bug, error.to_string())
+            .hint("this is a defect of meshscript: please report it")
+    })?;
+    let clock: SharedClock = sandbox.clock();
+    let dialer = sandbox.dialer();
+    let mut info =
         TargetInfo { context: "sandbox".to_owned(), rehearsal: true, ..TargetInfo::default() };
-    let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-        let body = br#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":501,"reason":"NotImplemented","message":"not modelled"}"#;
-        http::Response::builder().status(501).body(kube::client::Body::from(body.to_vec()))
-    });
     let cluster = Cluster::new(ClusterParts {
-        client: kube::Client::new(service, "default"),
+        client: sandbox.client(),
         clock: Arc::clone(&clock),
         dialer: Arc::clone(&dialer),
         progress,
         redactor,
         info: info.clone(),
         namespace: settings.target.namespace.clone().unwrap_or_else(|| "default".to_owned()),
-        request_timeout: settings.target.request_timeout.unwrap_or(Duration::from_secs(30)),
+        request_timeout: settings.target.request_timeout.unwrap_or(REQUEST_TIMEOUT),
         in_flight: settings.parallel.max(1),
     });
-    Ok(Target { cluster, clock, dialer, info, sandbox: Some(Sandbox) })
+    info.version = cluster.reach().await?.version;
+    Ok(Target { cluster, clock, dialer, info, sandbox: Some(Sandbox(sandbox)) })
 }

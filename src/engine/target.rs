@@ -35,7 +35,7 @@ pub struct Target {
 impl Target {
     /// What the run met and the sandbox does not model.
     pub fn not_modelled(&self) -> Vec<String> {
-        self.sandbox.as_ref().map(super::rehearsal::Sandbox::not_modelled).unwrap_or_default()
+        self.sandbox.as_ref().map(|sandbox| sandbox.not_modelled()).unwrap_or_default()
     }
 }
 
