@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value as Json, json};
 
 use super::chart::Chart;
@@ -24,15 +26,14 @@ use crate::k8s::error::Error;
 use crate::k8s::manifest::Manifest;
 use crate::k8s::read::{self, ListOptions, Scope};
 use crate::k8s::wait::{self, Goal, WaitOptions, Wanted};
-use crate::k8s::write::{self, PatchOptions};
 
 const MANAGER: &str = "helm";
 const RELEASE_NAME: &str = "meta.helm.sh/release-name";
 const RELEASE_NAMESPACE: &str = "meta.helm.sh/release-namespace";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// How often a run tells that it is alive, and how long silence means that it is not.
-const HEARTBEAT: Duration = Duration::from_secs(3);
-const SILENCE: Duration = Duration::from_secs(8);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(12);
 /// Revisions that are kept.
 const MAX_HISTORY: usize = 10;
 
@@ -144,6 +145,7 @@ pub async fn converge(
     check_name(name)?;
     let namespace = options.namespace.as_str();
     let mut history = release::history(cluster, name, namespace).await?;
+    let revision = history.last().map_or(1, |release| release.revision() + 1);
     history.retain(|release| release.status() != "uninstalled");
     take_over(cluster, &mut history).await?;
     let capabilities = capabilities(cluster).await?;
@@ -151,7 +153,6 @@ pub async fn converge(
         draw(cluster, name, chart, options, &capabilities, revision, is_upgrade)
     };
     let last = history.last();
-    let revision = last.map_or(1, |release| release.revision() + 1);
     let is_upgrade = last.is_some_and(|release| release.status() != "pending-install");
     let rendered = draw(revision, is_upgrade)?;
     let objects = objects(&rendered, name, namespace)?;
@@ -329,10 +330,12 @@ async fn alive<T>(
     }
 }
 
+/// A beat is no change of anything: it is neither told nor counted.
 async fn beat(cluster: &Cluster, secret: &str, namespace: &str, patch: &Json) {
-    let options = PatchOptions { field_manager: MANAGER.to_owned(), ..PatchOptions::default() };
+    let secrets: kube::Api<Secret> = kube::Api::namespaced(cluster.client().clone(), namespace);
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
     // The record may be gone by now, and the work goes on without it.
-    let _ = write::patch(cluster, "secrets", secret, Some(namespace), patch, &options).await;
+    let _ = secrets.patch_metadata(secret, &parameters, &Patch::Merge(patch)).await;
 }
 
 async fn deploy(

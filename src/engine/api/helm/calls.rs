@@ -203,7 +203,17 @@ fn required(call: &Call<'_>) -> Result<Release, Diagnostic> {
 }
 
 pub(super) fn rollback(call: &Call<'_>) -> Answer {
-    let options = converge_options(call)?;
+    let options = ConvergeOptions {
+        namespace: namespace(call)?,
+        values: Map::new(),
+        create_namespace: false,
+        wait: call.flag("wait"),
+        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
+        crds: Crds::Skip,
+        skip_unchanged: false,
+        take_ownership: false,
+        skip_schema_validation: false,
+    };
     let cluster = call.host.cluster()?;
     let revision = call.int("revision").unwrap_or(0);
     let name = call.string("name");
