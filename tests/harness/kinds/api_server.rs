@@ -16,7 +16,59 @@ use serde_json::Value;
 use crate::harness;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    harness::each("api_server", Some("http"), run)
+    let mut trials = harness::each("api_server", Some("http"), run);
+    trials.push(Trial::test("api_server/kube_clients_see_a_deployment_become_available", || {
+        on_cluster(deployment_becomes_available)
+    }));
+    trials
+}
+
+/// Runs a test against a fresh sandbox.
+fn on_cluster<F>(test: fn(Cluster) -> F) -> Result<(), Failed>
+where
+    F: Future<Output = Result<(), Failed>>,
+{
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { test(Cluster::start(&Options::default())?).await })
+}
+
+async fn deployment_becomes_available(cluster: Cluster) -> Result<(), Failed> {
+    use k8s_openapi::api::apps::v1::Deployment;
+    use kube::api::{Api, PostParams, WatchEvent, WatchParams};
+
+    let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
+    let deployment = serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": "docker.io/mccutchen/go-httpbin:v2.15.0"}]}
+            }
+        }
+    }))?;
+    deployments.create(&PostParams::default(), &deployment).await?;
+    let fields = WatchParams::default().fields("metadata.name=web");
+    let mut events = std::pin::pin!(deployments.watch(&fields, "0").await?);
+    let available = async {
+        while let Some(event) = futures::StreamExt::next(&mut events).await {
+            if let WatchEvent::Added(found) | WatchEvent::Modified(found) = event?
+                && found.status.and_then(|status| status.available_replicas) == Some(2)
+            {
+                return Ok(());
+            }
+        }
+        Err(Failed::from("the watch ended"))
+    };
+    let limit = std::time::Duration::from_secs(20);
+    let outcome = tokio::time::timeout(limit, available).await;
+    let unknown = cluster.not_modelled();
+    if !unknown.is_empty() {
+        return Err(format!("not modelled: {unknown:?}").into());
+    }
+    outcome.map_err(|_| "the Deployment did not become available")?
 }
 
 struct Step {
@@ -149,6 +201,9 @@ fn normalise(value: &mut Value, field: &str) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| normalise(item, field)),
         Value::String(text) => {
+            if field == "message" {
+                *text = without_uids(text);
+            }
             let stands_for = match field {
                 "uid" | "resourceVersion" | "creationTimestamp" | "time" | "lastTransitionTime"
                 | "deletionTimestamp" | "continue" => field,
@@ -160,4 +215,10 @@ fn normalise(value: &mut Value, field: &str) {
         }
         _ => {}
     }
+}
+
+/// A message with its uids named.
+fn without_uids(text: &str) -> String {
+    let uid = regex::Regex::new("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").expect("a pattern");
+    uid.replace_all(text, "UID").into_owned()
 }
