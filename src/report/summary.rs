@@ -74,7 +74,9 @@ pub(super) fn lines(
     let mut lines = Vec::new();
     if !quiet {
         lines.push(String::new());
-        let label = |text: &str| style.dim(&format!("{text:<10}"));
+        let longest = state.facts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        let width = longest.max("Requests".len()) + 2;
+        let label = |text: &str| style.dim(&format!("{text:<width$}"));
         let total = state.total;
         let changed = if total.changed() > 0 {
             let mut written = total;
