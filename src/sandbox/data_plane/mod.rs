@@ -1,6 +1,6 @@
 //! Traffic without a network: connections in memory to gateways, Services and pods of the rehearsal cluster.
 //!
-//! `DataPlane` is the `Dialer` of a client outside the cluster and the `Nodes` of the API server (logs, exec,
+//! `DataPlane` gives the `Dialer` of a client outside the cluster and the `Nodes` of the API server (logs, exec,
 //! port-forward, proxy). Nothing is configured ahead: each request is answered from the objects as they are now, as
 //! a proxy would whose configuration is up to date. Reading order: `address` (who answers where), `gateway` (Envoy),
 //! `routes`, `upstream` (from a proxy to a pod), `policy`, `apps`, and `admin` (what proxies tell about themselves).
@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -65,7 +65,6 @@ pub struct DataPlane {
     counts: Mutex<BTreeMap<(String, String, String), u64>>,
     /// The certificates of workloads by pod uid.
     certificates: Mutex<BTreeMap<String, String>>,
-    this: Weak<Self>,
 }
 
 impl fmt::Debug for DataPlane {
@@ -77,8 +76,7 @@ impl fmt::Debug for DataPlane {
 impl DataPlane {
     /// The data plane over the objects of `api`.
     pub fn new(api: Arc<dyn Api>, world: Arc<World>, authority: Arc<Authority>) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            this: this.clone(),
+        Arc::new(Self {
             api,
             world,
             authority,
@@ -92,14 +90,6 @@ impl DataPlane {
     /// The dialer of a client outside of the cluster.
     pub fn dialer(self: &Arc<Self>) -> Arc<OutsideDialer> {
         Arc::new(OutsideDialer(Arc::clone(self)))
-    }
-
-    /// Itself, for what outlives a call.
-    fn shared(&self) -> Arc<Self> {
-        // A method runs only while somebody holds the `Arc` that `new` made.
-        self.this.upgrade().unwrap_or_else(|| {
-            Self::new(Arc::clone(&self.api), Arc::clone(&self.world), Arc::clone(&self.authority))
-        })
     }
 
     fn next_turn(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The streams that the API server asks nodes for: logs, exec, port-forward, proxy.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -106,7 +106,64 @@ fn lines_text(lines: Vec<LogLine>, request: &LogRequest) -> Bytes {
     Bytes::from(text)
 }
 
-impl Nodes for DataPlane {
+/// The streams as the API server holds them: without keeping the data plane alive, which keeps the API server alive.
+struct PlaneNodes(Weak<DataPlane>);
+
+impl DataPlane {
+    /// What answers the API server's subresources while this data plane lives.
+    pub fn nodes(self: &Arc<Self>) -> Arc<dyn Nodes> {
+        Arc::new(PlaneNodes(Arc::downgrade(self)))
+    }
+}
+
+impl PlaneNodes {
+    fn plane(&self) -> Result<Arc<DataPlane>, Status> {
+        self.0.upgrade().ok_or_else(|| {
+            refusal(503, "ServiceUnavailable", "the rehearsal cluster has ended".to_owned())
+        })
+    }
+}
+
+impl Nodes for PlaneNodes {
+    fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        request: &LogRequest,
+    ) -> Result<BoxStream<'static, Bytes>, Status> {
+        self.plane()?.logs(namespace, pod, request)
+    }
+
+    fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        command: &[String],
+        streams: ExecStreams,
+    ) -> Result<BoxFuture<'static, i32>, Status> {
+        self.plane()?.exec(namespace, pod, container, command, streams)
+    }
+
+    fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> io::Result<Box<dyn Stream>> {
+        let plane = self.0.upgrade().ok_or(io::ErrorKind::ConnectionAborted)?;
+        let pod = plane.api.get(&PODS, namespace, pod).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("pod `{pod}` not found"))
+        })?;
+        plane.open(pod, port, &Origin::Loopback)
+    }
+
+    fn proxy(
+        &self,
+        target: ProxyTarget,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'static, Result<Response<Bytes>, Status>> {
+        let plane = self.plane();
+        Box::pin(async move { plane?.proxied(&target, request).await })
+    }
+}
+
+impl DataPlane {
     fn logs(
         &self,
         namespace: &str,
@@ -236,22 +293,6 @@ impl Nodes for DataPlane {
             }
             code
         }))
-    }
-
-    fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> io::Result<Box<dyn Stream>> {
-        let pod = self.api.get(&PODS, namespace, pod).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, format!("pod `{pod}` not found"))
-        })?;
-        self.shared().open(pod, port, &Origin::Loopback)
-    }
-
-    fn proxy(
-        &self,
-        target: ProxyTarget,
-        request: Request<Bytes>,
-    ) -> BoxFuture<'static, Result<Response<Bytes>, Status>> {
-        let plane = self.shared();
-        Box::pin(async move { plane.proxied(&target, request).await })
     }
 }
 
