@@ -120,7 +120,7 @@ impl ProxyValues {
             env.extend(metadata.iter().cloned());
         } else {
             env.push(plain("ISTIO_META_POD_PORTS", "[]"));
-            env.push(json!({ "name": "ISTIO_META_APP_CONTAINERS", "value": "" }));
+            env.push(json!({ "name": "ISTIO_META_APP_CONTAINERS" }));
         }
         env.push(limit("GOMEMLIMIT", "limits.memory"));
         env.push(limit("GOMAXPROCS", "limits.cpu"));

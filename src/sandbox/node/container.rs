@@ -12,6 +12,8 @@ use crate::sandbox::controllers::object;
 
 /// The first and the longest wait before another try.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+/// From a failed pull until the kubelet looks at the pod again and finds it backing off.
+const NEXT_LOOK: Duration = Duration::from_secs(2);
 /// From the image being there to the process running.
 const START: Duration = Duration::from_millis(120);
 /// How long a command that ends by itself runs.
@@ -168,7 +170,7 @@ impl Container {
             let before = self.life.clone();
             match before.clone() {
                 Life::New => self.pull(around),
-                Life::Pulling { until, began } if until <= around.now => {
+                Life::Pulling { until, began, .. } if until <= around.now => {
                     self.pulled(around, began);
                 }
                 Life::Starting { until } if until <= around.now => self.start(around),
@@ -218,7 +220,11 @@ impl Container {
         } else {
             images::pull_cost(&self.image).1
         };
-        self.life = Life::Pulling { until: around.now + span, began: around.now };
+        let failed = match &self.life {
+            Life::BackOff { reason, message, .. } => Some((*reason, message.clone())),
+            _ => None,
+        };
+        self.life = Life::Pulling { until: around.now + span, began: around.now, failed };
     }
 
     /// Why the image cannot be had.
@@ -242,7 +248,7 @@ impl Container {
             around.event("Warning", "Failed", "Error: ErrImagePull");
             self.tries += 1;
             self.life = Life::BackOff {
-                until: around.now + back_off(self.tries),
+                until: around.now + NEXT_LOOK,
                 reason: "ErrImagePull",
                 message: answer,
             };
@@ -373,7 +379,7 @@ impl Container {
                 around.event("Normal", "BackOff", &text);
                 around.event("Warning", "Failed", "Error: ImagePullBackOff");
                 self.life = Life::BackOff {
-                    until: around.now + back_off(self.tries),
+                    until: around.now + back_off(self.tries).saturating_sub(NEXT_LOOK),
                     reason: "ImagePullBackOff",
                     message: format!("{text}: ErrImagePull: {message}"),
                 };
@@ -472,6 +478,7 @@ impl Container {
             json!({ "waiting": waiting })
         };
         let state = match &self.life {
+            Life::Pulling { failed: Some((reason, message)), .. } => waiting(reason, message),
             Life::New | Life::Pulling { .. } | Life::Starting { .. } => {
                 waiting("ContainerCreating", "")
             }
