@@ -95,7 +95,7 @@ impl Cluster {
             Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
         bootstrap::cluster(&*server, options.n_nodes).map_err(StartError::Bootstrap)?;
         let data_plane = DataPlane::new(server.clone(), world.clone(), authority.clone());
-        server.set_nodes(Some(data_plane.clone()));
+        server.set_nodes(Some(data_plane.nodes()));
         let dialer = data_plane.dialer();
         Ok(Self { server, world, authority, dialer, data_plane, runtime, _runner: runner })
     }

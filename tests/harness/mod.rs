@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Failed, Trial};
 
 mod kinds;
+pub(crate) mod world;
 
 /// All cases of all kinds.
 pub(crate) fn trials() -> Vec<Trial> {

@@ -26,16 +26,14 @@ use serde_json::{Value, json};
 
 /// Plays a case file and returns what it printed.
 pub(crate) fn play(path: &Path) -> Result<String, Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let cluster = Cluster::start(&Options::default())?;
-        let plane = DataPlane::new(cluster.api(), cluster.world(), cluster.authority());
-        cluster.set_nodes(plane.nodes());
+        let plane = cluster.data_plane();
         let nodes = plane.nodes();
-        let mut stage = Stage { cluster, plane, nodes, roots: RootCertStore::empty(), out: String::new() };
+        let mut stage =
+            Stage { cluster, plane, nodes, roots: RootCertStore::empty(), out: String::new() };
         stage.file(path).await?;
         for missing in stage.cluster.not_modelled() {
             stage.out.push_str(&format!("not modelled: {missing}\n"));
@@ -138,10 +136,21 @@ impl Stage {
             self.proxy(&step["proxy"]).await;
         }
         let known = [
-            "apiVersion", "kind", "delete", "patch", "fault", "certificate", "show", "events", "logs", "request",
-            "forward", "proxy",
+            "apiVersion",
+            "kind",
+            "delete",
+            "patch",
+            "fault",
+            "certificate",
+            "show",
+            "events",
+            "logs",
+            "request",
+            "forward",
+            "proxy",
         ];
-        match step.as_object().and_then(|map| map.keys().find(|key| !known.contains(&key.as_str()))) {
+        match step.as_object().and_then(|map| map.keys().find(|key| !known.contains(&key.as_str())))
+        {
             Some(key) => Err(format!("{}: unknown step `{key}`", path.display()).into()),
             None => Ok(()),
         }
@@ -217,7 +226,11 @@ impl Stage {
         }
         for object in objects {
             let own = object["metadata"]["name"].as_str().unwrap_or_default();
-            self.out.push_str(&format!("# {} {namespace}/{}\n", text(wanted, "kind"), masked_name(own)));
+            self.out.push_str(&format!(
+                "# {} {namespace}/{}\n",
+                text(wanted, "kind"),
+                masked_name(own)
+            ));
             for field in wanted["fields"].as_array().into_iter().flatten() {
                 let path = field.as_str().unwrap_or_default();
                 let value = path
@@ -298,7 +311,9 @@ impl Stage {
         };
         let stream = match dialed {
             Ok(connection) => connection.stream,
-            Err(error) => return self.out.push_str(&format!("  dial: {:?}: {error}\n", error.kind())),
+            Err(error) => {
+                return self.out.push_str(&format!("  dial: {:?}: {error}\n", error.kind()));
+            }
         };
         let stream: Box<dyn Stream> = if secure {
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -344,11 +359,14 @@ impl Stage {
             Ok(response) => response,
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
-                return self.out.push_str(&format!("  {}\n", cause.unwrap_or_else(|| error.to_string())));
+                return self
+                    .out
+                    .push_str(&format!("  {}\n", cause.unwrap_or_else(|| error.to_string())));
             }
         };
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body =
+            body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         self.answer(&parts, &body, wanted);
     }
 
@@ -373,10 +391,15 @@ impl Stage {
     async fn forward(&mut self, wanted: &Value) {
         let Ok((_, namespace, name)) = self.place(wanted) else { return };
         let port = wanted["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-        self.out.push_str(&format!("forward {}:{port}{}\n", masked_name(&name), text(wanted, "path")));
+        self.out.push_str(&format!(
+            "forward {}:{port}{}\n",
+            masked_name(&name),
+            text(wanted, "path")
+        ));
         match self.nodes.port_forward(&namespace, &name, port) {
             Ok(stream) => {
-                let url = format!("http://localhost{}", text(wanted, "path")).parse().unwrap_or_default();
+                let url =
+                    format!("http://localhost{}", text(wanted, "path")).parse().unwrap_or_default();
                 self.send(stream, wanted, &url).await;
             }
             Err(error) => self.out.push_str(&format!("  {error}\n")),
@@ -397,7 +420,9 @@ impl Stage {
         self.out.push_str(&format!("proxy {}{}\n", target.name, text(wanted, "path")));
         match self.nodes.proxy(target, request).await {
             Ok(response) => self.out.push_str(&format!("  {}\n", response.status().as_u16())),
-            Err(status) => self.out.push_str(&format!("  {} {}\n", status.code, masked_text(&status.message))),
+            Err(status) => {
+                self.out.push_str(&format!("  {} {}\n", status.code, masked_text(&status.message)))
+            }
         }
     }
 }
@@ -407,11 +432,22 @@ fn masked(value: Value) -> Value {
     match value {
         Value::Object(map) => map
             .into_iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "lastTransitionTime" | "lastUpdateTime" | "lastProbeTime" | "managedFields" | "resourceVersion"))
+            .filter(|(key, _)| {
+                !matches!(
+                    key.as_str(),
+                    "lastTransitionTime"
+                        | "lastUpdateTime"
+                        | "lastProbeTime"
+                        | "managedFields"
+                        | "resourceVersion"
+                )
+            })
             .map(|(key, value)| {
                 let value = match key.as_str() {
                     "uid" => json!("<uid>"),
-                    "creationTimestamp" | "startedAt" | "finishedAt" | "startTime" => json!("<time>"),
+                    "creationTimestamp" | "startedAt" | "finishedAt" | "startTime" => {
+                        json!("<time>")
+                    }
                     "containerID" | "imageID" => json!("<id>"),
                     _ => masked(value),
                 };
@@ -427,7 +463,10 @@ fn masked(value: Value) -> Value {
 fn masked_text(text: &str) -> String {
     let patterns = [
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
-        (r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b", "-<hash>-<id>"),
+        (
+            r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
+            "-<hash>-<id>",
+        ),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     ];
     let mut text = text.to_owned();
@@ -442,4 +481,3 @@ fn masked_text(text: &str) -> String {
 fn masked_name(name: &str) -> String {
     masked_text(name)
 }
-

@@ -28,9 +28,11 @@ const HEALED_AFTER: Duration = Duration::from_secs(600);
 enum Life {
     /// Nothing happened yet.
     New,
+    /// `failed` is what the last try showed, which stays in sight during the next one.
     Pulling {
         until: Duration,
         began: Duration,
+        failed: Option<(&'static str, String)>,
     },
     /// The pull failed or the process ended; the next try comes at `until`.
     BackOff {
