@@ -58,9 +58,14 @@ pub(super) fn run_script(call: &Call<'_>) -> Result<Dynamic, Diagnostic> {
     let folder = host.files.root().join(&from).parent().map(std::path::Path::to_owned);
     let folder = folder.unwrap_or_else(|| host.files.root().to_owned());
     // An embedded script's folder is not on the disk: its neighbours are embedded as well.
-    let script = host.scripts.find(&path, &folder)?;
+    let mut script = host.scripts.find(&path, &folder)?;
     if let Some(real) = &script.path {
         host.files.readable(&real.display().to_string())?;
+        if let Ok(inside) = real.strip_prefix(host.files.root()) {
+            // Messages name it from the workspace, not from the script that runs it.
+            script.name = inside.display().to_string();
+            host.scripts.remember(&script.name, &script.text);
+        }
     }
     let _guard = Importing::begin(&script.name)?;
     let ast = host.scripts.compile(engine, &Scope::new(), &script, false)?;

@@ -13,6 +13,7 @@ use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::secret::{MASK, Secret};
 use crate::base::suggest;
 use crate::report::event::TargetLine;
+use crate::report::state::Counts;
 
 /// Operations that one script may do; a run of the guide needs far below a million.
 const MAX_OPERATIONS: u64 = 50_000_000;
@@ -75,11 +76,33 @@ impl Session {
             self.connect()?;
             let mut value = Dynamic::UNIT;
             for (script, ast) in &scripts {
+                let before = (self.host.reporter.counts(), self.host.cluster()?.requests());
                 value = self.run_ast(script, ast)?;
+                if scripts.len() > 1 {
+                    self.tell_pass(&script.name, before)?;
+                }
             }
             self.check_used()?;
             Ok(value)
         })
+    }
+
+    /// What one script of several came to.
+    fn tell_pass(
+        &self,
+        name: &str,
+        (counts, (reads, writes)): (Counts, (u64, u64)),
+    ) -> Result<(), Diagnostic> {
+        let now = self.host.reporter.counts();
+        let (reads_now, writes_now) = self.host.cluster()?.requests();
+        self.host.progress.info(&format!(
+            "{name}: {} changed, {} unchanged; requests: {} read, {} write",
+            now.changed() - counts.changed(),
+            now.unchanged - counts.unchanged,
+            reads_now - reads,
+            writes_now - writes,
+        ));
+        Ok(())
     }
 
     /// Opens the target and tells which one it is.
