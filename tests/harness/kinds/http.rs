@@ -46,6 +46,7 @@ use crate::harness;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = harness::each("http", Some("yaml"), run);
     trials.push(Trial::test("http/over_tcp", over_tcp));
+    trials.push(Trial::test("http/a_script_shows_where_and_why_a_server_is_not_trusted", shown));
     trials.push(Trial::test("http/load_counts_from_the_intended_start", stalled));
     trials.push(Trial::test("http/a_long_wait_costs_no_real_time_and_no_answer", patient));
     trials
@@ -267,10 +268,11 @@ impl Dialer for World {
         let at = format!("{host}:{port}");
         Box::pin(async move {
             let Some((server, count)) = self.servers.get(&at) else {
-                let known = host_is_known(&self.servers, &at);
-                let kind =
-                    if known { io::ErrorKind::ConnectionRefused } else { io::ErrorKind::NotFound };
-                return Err(io::Error::new(kind, "no such host in this world"));
+                return Err(if host_is_known(&self.servers, &at) {
+                    io::ErrorKind::ConnectionRefused.into()
+                } else {
+                    io::Error::new(io::ErrorKind::NotFound, "no such host in this world")
+                });
             };
             match server.does {
                 Does::Refuse => return Err(io::ErrorKind::ConnectionRefused.into()),
@@ -729,4 +731,98 @@ fn patient() -> Result<(), Failed> {
     let spent = real.monotonic();
     assert!(spent < Duration::from_secs(20), "an hour took {spent:?}");
     Ok(())
+}
+
+/// The program on real servers: message, script window, hint and exit code for each way not to be trusted.
+fn shown() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let real = runtime();
+    let now = meshscript::base::clock::Clock::now(&SystemClock::new());
+    let past = now - jiff::SignedDuration::from_hours(24 * 100);
+    let make = |name: &str| {
+        let options =
+            AuthorityOptions { common_name: name.to_owned(), ..AuthorityOptions::default() };
+        issue::authority(&options, None, &Serial::random().expect("randomness"), past)
+            .expect("an authority")
+    };
+    let (good, other) = (make("Good CA"), make("Other CA"));
+    std::fs::write(folder.path().join("ca.crt"), good.roots_pem())?;
+    let kubeconfig = "{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}], \
+                      clusters: [{name: x, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: x, user: {}}]}";
+    std::fs::write(folder.path().join("kubeconfig"), kubeconfig)?;
+    let host = vec!["shop.example.com".to_owned()];
+    let elsewhere = vec!["other.example.com".to_owned()];
+    let cases = [
+        (leaf(&good, &host, Usage::Server, now), Ok("200")),
+        (
+            leaf(&good, &host, Usage::Server, past),
+            Err("certificate `CN=shop.example.com` expired at "),
+        ),
+        (
+            leaf(&good, &elsewhere, Usage::Server, now),
+            Err("not valid for `shop.example.com`: it is valid for `other.example.com`"),
+        ),
+        (
+            leaf(&other, &host, Usage::Server, now),
+            Err("was issued by `CN=Other CA`, which is not trusted; trusted: `CN=Good CA`"),
+        ),
+    ];
+    for (certificate, wanted) in cases {
+        let server: Server = serde_yaml::from_str("{does: echo, tls: [shop.example.com]}")?;
+        let world = World {
+            servers: BTreeMap::new(),
+            certificates: BTreeMap::from([("here".to_owned(), certificate)]),
+            good: good.clone(),
+            other: other.clone(),
+        };
+        let acceptor = world.acceptor("here", &server);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        let serving = real.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, acceptor.clone(), server.clone(), Arc::default()));
+            }
+        });
+        let script = format!(
+            "let ca = fs::read(\"ca.crt\");\nhttp::get(\"https://shop.example.com:{port}/\", #{{ ca: ca, resolve: #{{ \"shop.example.com\": \"127.0.0.1\" }} }}).status"
+        );
+        let program = env!("CARGO_BIN_EXE_meshscript");
+        let work = folder.path().to_owned();
+        let output = block(&real, async move {
+            tokio::task::spawn_blocking(move || {
+                std::process::Command::new(program)
+                    .args(["eval", "--kubeconfig", "kubeconfig", &script])
+                    .current_dir(&work)
+                    .env_clear()
+                    .env("HOME", &work)
+                    .output()
+            })
+            .await
+        })??;
+        serving.abort();
+        let (out, err) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let told = format!("{:?}\n{out}{err}", output.status.code());
+        let holds = match wanted {
+            Ok(status) => output.status.code() == Some(0) && out.trim() == status,
+            Err(reason) => {
+                output.status.code() == Some(1)
+                    && err.contains(reason)
+                    && err.contains("<input>:2:")
+                    && err.contains("^^^")
+                    && err.contains("help: ")
+            }
+        };
+        if !holds {
+            return Err(told.into());
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is its own host")]
+fn block<T>(runtime: &tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
+    runtime.block_on(work)
 }
