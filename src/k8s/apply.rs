@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 
@@ -258,7 +259,7 @@ async fn read_live(cluster: &Cluster, items: &[Item]) -> Result<BTreeMap<ObjectR
         let key = (item.resource.clone(), item.reference.namespace.clone());
         groups.entry(key).or_default().push(item);
     }
-    let mut reads = Vec::new();
+    let mut reads: Vec<BoxFuture<'_, _>> = Vec::new();
     let mut live = BTreeMap::new();
     for ((resource, namespace), members) in &groups {
         if let Some(objects) = cluster.snapshot(resource).await? {
@@ -273,13 +274,13 @@ async fn read_live(cluster: &Cluster, items: &[Item]) -> Result<BTreeMap<ObjectR
         // Secrets are not listed for the sake of a few: others' Secrets are nobody's business.
         let few = if resource.plural == "secrets" { 8 } else { 1 };
         if members.len() <= few {
-            reads.extend(members.iter().map(|item| Read::One(item)));
+            reads.extend(members.iter().map(|item| Read::One(item).run(cluster).boxed()));
         } else {
-            reads.push(Read::List(resource, namespace.as_deref(), members));
+            let list = Read::List(resource, namespace.as_deref(), members);
+            reads.push(list.run(cluster).boxed());
         }
     }
-    let mut running =
-        stream::iter(reads).map(|read| read.run(cluster)).buffer_unordered(cluster.in_flight());
+    let mut running = stream::iter(reads).buffer_unordered(cluster.in_flight());
     while let Some(objects) = running.next().await {
         for (reference, object) in objects? {
             live.insert(reference, object);

@@ -4,6 +4,7 @@
 //! which is cheap to clone and counts, bounds and repeats requests; objects are `serde_json::Value`s.
 //!
 //! - [`cluster`]: the connection. `cluster.resolve("deploy")` and `cluster.resource_of("apps/v1", "Deployment")` name kinds
+//! - [`target`]: a real cluster out of kubeconfig files
 //! - [`manifest`]: YAML text or values into objects
 //! - [`apply`]: server-side apply of many objects, by any field manager; `Applied { reference, change, object }`
 //! - [`read`]: `get`, `require` (an error if absent), `list`, `exists`
@@ -38,6 +39,7 @@ mod request;
 pub mod resource;
 pub mod secrets;
 mod snapshot;
+pub mod target;
 pub mod wait;
 mod watch;
 pub mod write;
