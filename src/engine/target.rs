@@ -175,6 +175,8 @@ async fn from_kubeconfig(
         .find(|named| named.name == context)
         .and_then(|named| named.context.as_ref()?.user.clone())
         .unwrap_or_default();
+    // kube would start the program that an exec plugin names; nothing here starts programs.
+    crate::k8s::target::refuse_programs(&kubeconfig, &user)?;
     let selected = KubeConfigOptions { context: Some(context.clone()), ..Default::default() };
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &selected).await.map_err(|error| {
@@ -187,6 +189,8 @@ async fn from_kubeconfig(
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = None;
     config.write_timeout = None;
+    // Requests are repeated by `k8s`, on the target's clock.
+    config.default_retry = false;
     let mut shown = user;
     if let Some(name) = &options.as_user {
         config.auth_info.impersonate = Some(name.clone());

@@ -135,9 +135,8 @@ impl Error {
             Self::KubeconfigUnreadable { .. }
             | Self::KubeconfigInvalid { .. }
             | Self::UnknownContext { .. }
-            | Self::NoContext { .. }
-            | Self::ExecPlugin { .. }
-            | Self::Credentials { .. } => ErrorKind::Unreachable,
+            | Self::NoContext { .. } => ErrorKind::Usage,
+            Self::ExecPlugin { .. } | Self::Credentials { .. } => ErrorKind::Forbidden,
         }
     }
 }
@@ -266,7 +265,7 @@ impl From<Error> for Diagnostic {
             Error::KubeconfigInvalid { reason, .. } => diagnostic.cause(reason),
             Error::UnknownContext { available, near, .. } => {
                 let diagnostic =
-                    hint(diagnostic, near.map(|near| format!("did you mean `{near}`?")));
+                    hint(diagnostic, near.map(|near| format!("did you mean `--context {near}`?")));
                 diagnostic.hint(contexts(&available))
             }
             Error::NoContext { available } => {

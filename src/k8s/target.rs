@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, Config, Kubeconfig};
+use serde_json::Value;
 
 use super::cluster::TargetInfo;
 use super::error::Error;
@@ -44,7 +45,7 @@ pub struct Target {
 /// `KubeconfigUnreadable`, `KubeconfigInvalid`, `NoContext`, `UnknownContext` with those that there are, `ExecPlugin`,
 /// `Credentials`.
 pub fn from_kubeconfig(options: &TargetOptions, redactor: &Redactor) -> Result<Target, Error> {
-    let mut kubeconfig = read(&options.files)?;
+    let mut kubeconfig = read(&options.files, redactor)?;
     let available: Vec<String> =
         kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
     let chosen = options.context.clone().or_else(|| kubeconfig.current_context.clone());
@@ -59,14 +60,7 @@ pub fn from_kubeconfig(options: &TargetOptions, redactor: &Redactor) -> Result<T
     let found = found.and_then(|found| found.context.clone());
     let user = found.as_ref().and_then(|found| found.user.clone()).unwrap_or_default();
     let cluster = found.map(|found| found.cluster).unwrap_or_default();
-    if let Some(command) = kubeconfig
-        .auth_infos
-        .iter()
-        .find(|named| named.name == user)
-        .and_then(|named| program_of(named.auth_info.as_ref()?))
-    {
-        return Err(Error::ExecPlugin { user, command });
-    }
+    refuse_programs(&kubeconfig, &user)?;
     let proxy = kubeconfig
         .clusters
         .iter()
@@ -80,7 +74,6 @@ pub fn from_kubeconfig(options: &TargetOptions, redactor: &Redactor) -> Result<T
     if proxy.is_none() {
         config.proxy_url = None;
     }
-    learn(&config.auth_info, redactor);
     let mut shown = user;
     if let Some(name) = &options.impersonate {
         config.auth_info.impersonate = Some(name.clone());
@@ -122,7 +115,7 @@ fn open(mut config: Config, mut info: TargetInfo) -> Result<Target, kube::Error>
 }
 
 /// Reads and merges kubeconfig files.
-fn read(files: &[PathBuf]) -> Result<Kubeconfig, Error> {
+fn read(files: &[PathBuf], redactor: &Redactor) -> Result<Kubeconfig, Error> {
     let mut merged: Option<Kubeconfig> = None;
     for file in files {
         let path = file.display().to_string();
@@ -134,6 +127,7 @@ fn read(files: &[PathBuf]) -> Result<Kubeconfig, Error> {
         }
         let invalid = |reason: String| Error::KubeconfigInvalid { path: path.clone(), reason };
         // `read_from` resolves paths inside of a kubeconfig against its folder.
+        learn(file, redactor);
         let next = read_one(file, &path)?;
         merged = Some(match merged {
             None => next,
@@ -151,8 +145,27 @@ fn read_one(file: &Path, path: &str) -> Result<Kubeconfig, Error> {
         kube::config::KubeconfigError::ReadConfig(error, _) => {
             Error::KubeconfigUnreadable { path: path.to_owned(), reason: innermost(&error) }
         }
-        error => Error::KubeconfigInvalid { path: path.to_owned(), reason: innermost(&error) },
+        // The parser quotes what it could not take, which may be a secret: only the place is told.
+        error => Error::KubeconfigInvalid {
+            path: path.to_owned(),
+            reason: match line_of(&innermost(&error)) {
+                Some(line) => format!("line {line} cannot be read"),
+                None => "it cannot be read".to_owned(),
+            },
+        },
     })
+}
+
+/// Refuses a user whose credentials come from a program.
+///
+/// # Errors
+/// `ExecPlugin` with the program's name.
+pub fn refuse_programs(kubeconfig: &Kubeconfig, user: &str) -> Result<(), Error> {
+    let named = kubeconfig.auth_infos.iter().find(|named| named.name == user);
+    match named.and_then(|named| program_of(named.auth_info.as_ref()?)) {
+        Some(command) => Err(Error::ExecPlugin { user: user.to_owned(), command }),
+        None => Ok(()),
+    }
 }
 
 /// The program that a user's credentials come from. kube would start it while it builds the client.
@@ -164,16 +177,32 @@ fn program_of(user: &AuthInfo) -> Option<String> {
     provider.config.get("cmd-path").cloned()
 }
 
-fn learn(user: &AuthInfo, redactor: &Redactor) {
-    let json = serde_json::to_value(user).unwrap_or_default();
-    for name in ["token", "password", "client-key-data"] {
-        if let Some(secret) = json[name].as_str() {
-            redactor.learn(secret);
+/// The number in `… line 12 column 3 …`.
+fn line_of(message: &str) -> Option<usize> {
+    let (_, rest) = message.split_once("line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Tells the redactor every credential of a file, whether or not the file is a valid kubeconfig.
+fn learn(file: &Path, redactor: &Redactor) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let value: Value = serde_yaml::from_str(&text).unwrap_or_default();
+    for user in value["users"].as_array().into_iter().flatten() {
+        for name in ["token", "password", "client-key-data"] {
+            learn_texts(&user["user"][name], redactor);
+        }
+        if let Some(path) = user["user"]["tokenFile"].as_str() {
+            let path = file.parent().unwrap_or(Path::new("")).join(path);
+            redactor.learn(std::fs::read_to_string(path).unwrap_or_default().trim());
         }
     }
-    if let Some(file) = &user.token_file
-        && let Ok(token) = std::fs::read_to_string(file)
-    {
-        redactor.learn(token.trim());
+}
+
+fn learn_texts(value: &Value, redactor: &Redactor) {
+    match value {
+        Value::String(text) => redactor.learn(text),
+        Value::Array(items) => items.iter().for_each(|item| learn_texts(item, redactor)),
+        Value::Object(fields) => fields.values().for_each(|field| learn_texts(field, redactor)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
