@@ -1,5 +1,7 @@
 //! `values.schema.json` of a chart and its subcharts.
 
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value as Json};
 
 use crate::helm::chart::Chart;
@@ -53,6 +55,20 @@ fn check(schema: &[u8], values: &Json) -> String {
     };
     validator
         .iter_errors(values)
-        .map(|error| format!("- at '{}': {error}\n", error.instance_path()))
+        .map(|error| format!("- at '{}': {}\n", error.instance_path(), reason(&error)))
         .collect()
+}
+
+/// The most common failures in the words of Helm's validator.
+fn reason(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let names: Vec<String> = unexpected.iter().map(|name| format!("'{name}'")).collect();
+            format!("additional properties {} not allowed", names.join(", "))
+        }
+        ValidationErrorKind::Required { property } => {
+            format!("missing property '{}'", property.as_str().unwrap_or_default())
+        }
+        _ => error.to_string(),
+    }
 }
