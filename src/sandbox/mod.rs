@@ -14,6 +14,7 @@ pub mod data_plane;
 pub mod mesh;
 pub mod node;
 pub mod patch;
+pub mod proto;
 pub mod schema;
 pub mod ssa;
 mod store;

@@ -71,6 +71,18 @@ impl Bed {
         self.send_as("", method, path, content_type, body)
     }
 
+    /// One GET in a media type: status code and bytes.
+    pub(crate) fn fetch(&self, path: &str, accept: &str) -> Result<(u16, Vec<u8>), Failed> {
+        let request = Request::builder().uri(path).header("accept", accept);
+        let request = request.body(kube::client::Body::empty())?;
+        #[expect(clippy::disallowed_methods, reason = "a test is its own program")]
+        self.runtime.block_on(async {
+            let answer = self.client.send(request).await?;
+            let code = answer.status().as_u16();
+            Ok((code, answer.into_body().collect().await?.to_bytes().to_vec()))
+        })
+    }
+
     /// One request as another user; `""` is the administrator.
     pub(crate) fn send_as(
         &self,

@@ -8,6 +8,7 @@
 mod authz;
 mod bed;
 mod play;
+mod proto;
 mod random;
 mod schemas;
 mod small;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = crate::harness::each("ssa", Some("yaml"), recorded);
     trials.extend(small::trials());
     trials.extend(authz::trials());
+    trials.extend(proto::trials());
     if bed::is_up() {
         let entries = fs::read_dir(crate::harness::folder("ssa")).into_iter().flatten().flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
