@@ -2,8 +2,8 @@
 //!
 //! Two kinds of sleepers: *events* of the simulated world (a pod becoming ready) fire as soon as the
 //! world is idle; *deadlines* of clients (time-outs, `sleep`) fire only when the world has been idle for
-//! a while of real time, since a client may be computing. Work that must hold time still takes a
-//! `Busy` guard.
+//! a while of real time, since a client may be computing. While no deadline is set nobody waits, and time stands still.
+//! Work that must hold time still takes a `Busy` guard.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -112,10 +112,13 @@ impl VirtualClock {
             let Some(clock) = this.upgrade() else { return };
             let next = {
                 let state = clock.state.lock();
-                state.sleepers.iter().next().map(|(key, (kind, _))| (key.0, *kind))
+                // Time passes only while somebody waits: a client that computes finds the world as it left it.
+                let awaited = state.sleepers.values().any(|(kind, _)| *kind == Sleeper::Deadline);
+                let next = state.sleepers.iter().next();
+                next.filter(|_| awaited).map(|(key, (kind, _))| (key.0, *kind))
             };
             let Some((due, kind)) = next else {
-                // Parked until somebody sleeps; the bounded wait lets a dropped clock end this task.
+                // Parked until somebody waits; the bounded wait lets a dropped clock end this task.
                 let _ = tokio::time::timeout(Duration::from_millis(500), clock.changed.notified())
                     .await;
                 continue;

@@ -236,6 +236,10 @@ pub(super) fn retry(call: &Call<'_>) -> Result<Dynamic, Diagnostic> {
 /// Waits on the target's clock.
 pub(super) fn pause(call: &Call<'_>, span: Duration) -> Result<(), Diagnostic> {
     let clock = call.host.clock()?;
+    // Whoever pauses wants to see what changed meanwhile.
+    if let Some(target) = call.host.opened() {
+        target.cluster.forget();
+    }
     call.block_on(async {
         clock.sleep(span).await;
         Ok::<(), Diagnostic>(())

@@ -316,7 +316,7 @@ async fn alive<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = cluster.clock().sleep(HEARTBEAT) => {}
+            () = cluster.clock().pause(HEARTBEAT) => {}
         }
         let now = cluster.clock().now().to_string();
         let patch = json!({"metadata": {"annotations": {release::HEARTBEAT: now}}});
@@ -364,7 +364,10 @@ async fn deploy(
     let moment = if is_upgrade { "upgrade" } else { "install" };
     run_hooks(cluster, release, &format!("pre-{moment}"), options.timeout).await?;
     let kept: Vec<ObjectRef> = objects.iter().filter_map(ObjectRef::of).collect();
-    let applied = apply_objects(cluster, objects, options).await?;
+    // Hardly anything of a first revision is there: comparing with the cluster would cost more requests than it saves.
+    let how = ApplyOptions { skip_unchanged: last.is_some(), ..apply_options(options) };
+    let manifests = objects.into_iter().map(Manifest::of).collect();
+    let applied = apply::apply(cluster, manifests, &how).await?;
     if let Some(last) = last {
         remove_dropped(cluster, last, &kept).await?;
     }

@@ -216,7 +216,8 @@ async fn apply_phase(
     items: Vec<Item>,
     options: &ApplyOptions,
 ) -> Result<Vec<(usize, Applied)>, Error> {
-    let live = read_live(cluster, &items).await?;
+    let live =
+        if options.skip_unchanged { read_live(cluster, &items).await? } else { BTreeMap::new() };
     let live = &live;
     // After a failure nothing new is begun, and what is under way is finished: whether a request that is cut off was
     // done would be unknown.

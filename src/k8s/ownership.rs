@@ -35,8 +35,10 @@ pub(super) fn is_applied(wanted: &Value, live: &Value, manager: &str, has_status
     if wanted["apiVersion"] != live["apiVersion"] {
         return false;
     }
-    let Some(owned) = applied_fields(live, manager) else { return false };
     let empty = Map::new();
+    // The server keeps no entry for a manager that owns nothing: a bare ServiceAccount has none.
+    let nothing = Value::Object(empty.clone());
+    let owned = applied_fields(live, manager).unwrap_or(&nothing);
     let (Some(wanted), Some(owned)) = (wanted.as_object(), owned.as_object()) else { return false };
     let skip = |name: &str| {
         matches!(name, "apiVersion" | "kind" | "metadata") || (has_status && name == "status")

@@ -65,8 +65,11 @@ pub async fn get_object(
 ) -> Result<Option<Value>, Error> {
     check_name(name)?;
     let namespace = namespace.unwrap_or(cluster.namespace());
+    let within = if resource.namespaced { namespace } else { "" };
+    if let Some(object) = cluster.seen(resource, within, name) {
+        return Ok(Some((*object).clone()));
+    }
     if let Some(objects) = cluster.snapshot_for_one(resource).await? {
-        let within = if resource.namespaced { namespace } else { "" };
         let found = objects.get(&(within.to_owned(), name.to_owned()));
         return Ok(found.map(|object| (**object).clone()));
     }
@@ -248,7 +251,9 @@ pub(super) async fn list_page_by_page(
             }
             Err(error) => return Err(error),
         };
-        listed.items.extend(items_of(cluster, resource, &mut page));
+        let items = items_of(cluster, resource, &mut page);
+        cluster.see(resource, &items);
+        listed.items.extend(items);
         let metadata = &page["metadata"];
         if listed.resource_version.is_empty() {
             metadata["resourceVersion"]

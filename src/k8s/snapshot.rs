@@ -35,6 +35,10 @@ struct State {
     unfit: BTreeSet<Resource>,
     /// Kinds of which a single object was read before.
     asked: BTreeSet<Resource>,
+    /// Objects that a narrow list brought.
+    seen: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
+    /// Answers to narrow reads by path and query: the same question within a moment has the same answer.
+    answers: BTreeMap<String, (Duration, Arc<Value>)>,
 }
 
 struct Taken {
@@ -84,7 +88,7 @@ impl Cluster {
         Ok(Some(objects))
     }
 
-    /// As [`snapshot`](Self::snapshot), for the read of a single object: only the second read of a kind makes the list worth it.
+    /// As [`snapshot`](Self::snapshot), for the read of a single object: of a namespaced kind only the second read makes the list worth it.
     pub(super) async fn snapshot_for_one(
         &self,
         resource: &Resource,
@@ -92,8 +96,58 @@ impl Cluster {
         if let Some(objects) = self.recall(resource) {
             return Ok(Some(objects));
         }
-        let first = self.snapshots().state.lock().asked.insert(resource.clone());
+        // A cluster-scoped kind is one short list anyway.
+        let first =
+            resource.namespaced && self.snapshots().state.lock().asked.insert(resource.clone());
         if first { Ok(None) } else { self.snapshot(resource).await }
+    }
+
+    /// Keeps the objects of a narrow list for single reads; Secrets are not kept.
+    pub(super) fn see(&self, resource: &Resource, items: &[Value]) {
+        if !self.is_quiet() || resource.plural == "secrets" {
+            return;
+        }
+        let now = self.clock().monotonic();
+        let mut state = self.snapshots().state.lock();
+        for item in items {
+            let (namespace, name) = key_of(item);
+            state.seen.insert((resource.clone(), namespace, name), (now, Arc::new(item.clone())));
+        }
+    }
+
+    /// An object that a narrow list brought a moment ago.
+    pub(super) fn seen(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        if !self.is_quiet() {
+            return None;
+        }
+        let key = (resource.clone(), namespace.to_owned(), name.to_owned());
+        self.fresh(self.snapshots().state.lock().seen.get(&key)?)
+    }
+
+    /// Keeps the answer to a narrow read.
+    pub(super) fn keep_answer(&self, question: &str, answer: &Value) {
+        if self.is_quiet() {
+            let kept = (self.clock().monotonic(), Arc::new(answer.clone()));
+            self.snapshots().state.lock().answers.insert(question.to_owned(), kept);
+        }
+    }
+
+    /// The answer to the same read a moment ago.
+    pub(super) fn kept_answer(&self, question: &str) -> Option<Arc<Value>> {
+        if !self.is_quiet() {
+            return None;
+        }
+        self.fresh(self.snapshots().state.lock().answers.get(question)?)
+    }
+
+    fn fresh(&self, kept: &(Duration, Arc<Value>)) -> Option<Arc<Value>> {
+        let age = self.clock().monotonic().saturating_sub(kept.0);
+        (age <= FRESH).then(|| kept.1.clone())
     }
 
     /// Forgets what was read, because the caller waits for the world to change.
@@ -101,6 +155,8 @@ impl Cluster {
         let mut state = self.snapshots().state.lock();
         state.taken.clear();
         state.asked.clear();
+        state.seen.clear();
+        state.answers.clear();
     }
 
     /// Whether this connection has written nothing.

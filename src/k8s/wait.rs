@@ -162,6 +162,9 @@ pub struct Wanted {
     pub goal: Goal,
 }
 
+/// Pods and events are read for an explanation once a wait takes this long: most are over before, and each costs requests.
+const LOOK_CLOSER: Duration = Duration::from_secs(2);
+
 /// How to wait.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitOptions {
@@ -297,8 +300,11 @@ async fn wait_for_one(
             Verdict::NotYet(why) => why,
         };
         let mut explanation = Explanation::default();
+        let waited = cluster.clock().monotonic().saturating_sub(told.began);
+        let looks_closer = waited >= LOOK_CLOSER;
         if let Some(object) = &object
             && wanted.goal.is_about_pods()
+            && looks_closer
         {
             let before = explainer.watches().count();
             explainer.follow(cluster, &wanted.resource, object).await;
@@ -339,6 +345,7 @@ async fn wait_for_one(
             biased;
             () = any_change(&mut changes) => {}
             () = sleep_for(cluster, patience) => {}
+            () = cluster.clock().pause(LOOK_CLOSER.saturating_sub(waited)), if !looks_closer => {}
             () = &mut deadline => {
                 if let Some(object) = &object
                     && let Some(line) = explainer.last_line(cluster, &wanted.resource, object).await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use super::crd::CustomVersion;
@@ -121,13 +121,14 @@ struct Tables {
 /// All served kinds; changes when CRDs come and go.
 pub(crate) struct Kinds {
     tables: RwLock<Tables>,
+    changing: Mutex<()>,
     builtin: Vec<Group>,
 }
 
 impl Kinds {
     pub(crate) fn builtin() -> Self {
         let builtin: Vec<Group> = builtin::groups().iter().map(builtin_group).collect();
-        let kinds = Self { tables: RwLock::default(), builtin };
+        let kinds = Self { tables: RwLock::default(), changing: Mutex::default(), builtin };
         kinds.rebuild(BTreeMap::new());
         kinds
     }
@@ -174,6 +175,8 @@ impl Kinds {
 
     /// Serves the versions of a CRD (named by its object's name), in place of those it served before.
     pub(crate) fn set_custom(&self, crd: &str, versions: Vec<Arc<CustomVersion>>) {
+        // CRDs come many at a time: each change starts from the one before.
+        let _changing = self.changing.lock();
         let mut custom = self.tables.read().custom.clone();
         if versions.is_empty() {
             custom.remove(crd);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::presence;
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
 use crate::sandbox::controllers::kinds::{
-    ADDRESS_POOLS, L2_ADVERTISEMENTS, NAMESPACES, NODES, SERVICES,
+    ADDRESS_POOLS, DEPLOYMENTS, L2_ADVERTISEMENTS, NAMESPACES, NODES, SECRETS, SERVICES,
 };
 use crate::sandbox::controllers::object;
 
@@ -49,10 +49,11 @@ impl Controller for MetalLb {
     }
 
     fn reconcile(&mut self, api: &dyn Api, namespace: &str, name: &str) -> Result<Requeue, Status> {
-        if presence::metal_lb(api).is_none() {
+        let Some(controller) = presence::metal_lb(api) else {
             return Ok(Requeue::OnChange);
-        }
+        };
         if (namespace, name) == ("", "") {
+            member_list(api, &controller)?;
             return count_pools(api);
         }
         let Some(service) = api.get(&SERVICES, namespace, name) else {
@@ -73,6 +74,49 @@ impl Controller for MetalLb {
             assign(api, &service)?;
         }
         Ok(Requeue::OnChange)
+    }
+}
+
+/// The Secret by which speakers know each other: the controller makes it when its pod is told a name for it, owned by its
+/// Deployment; the speakers' pods mount it and start only then.
+fn member_list(api: &dyn Api, controller: &Value) -> Result<(), Status> {
+    let told = |name: &str| {
+        object::items(&controller["spec"], "containers")
+            .iter()
+            .flat_map(|container| object::items(container, "env"))
+            .find(|variable| variable["name"] == name)
+            .and_then(|variable| variable["value"].as_str())
+            .map(str::to_owned)
+    };
+    let Some(name) = told("METALLB_ML_SECRET_NAME") else { return Ok(()) };
+    let namespace = object::namespace(controller);
+    if api.get(&SECRETS, namespace, &name).is_some() {
+        return Ok(());
+    }
+    let owner = told("METALLB_DEPLOYMENT")
+        .and_then(|deployment| api.get(&DEPLOYMENTS, namespace, &deployment))
+        .map(|deployment| {
+            json!([{
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "name": object::name(&deployment),
+                "uid": deployment["metadata"]["uid"],
+            }])
+        });
+    let mut metadata = json!({ "name": name, "namespace": namespace });
+    if let Some(owner) = owner {
+        metadata["ownerReferences"] = owner;
+    }
+    let key = api.random_suffix(128);
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "stringData": { "secretkey": key },
+    });
+    match api.create(MANAGER, secret) {
+        Err(status) if status.reason != "AlreadyExists" => Err(status),
+        _ => Ok(()),
     }
 }
 
