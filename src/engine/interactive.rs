@@ -186,7 +186,7 @@ pub fn complete(engine: &rhai::Engine, text: &str) -> Input {
     }
     let inputs = [text];
     let (mut tokens, _control) = engine.lex(&inputs);
-    while let Some((token, _)) = tokens.next() {
+    for (token, _) in tokens.by_ref() {
         if token == Token::EOF || matches!(token, Token::LexError(_)) {
             break;
         }

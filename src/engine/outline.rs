@@ -33,7 +33,7 @@ pub fn of(ast: &AST) -> Outline {
             Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _)))
                 if call.namespace.is_empty() =>
             {
-                note(&mut outline, call)
+                note(&mut outline, call);
             }
             Some(ASTNode::Stmt(Stmt::Import(import, _))) => match &import.0 {
                 Expr::StringConstant(path, _) => outline.imports.push(path.to_string()),

@@ -59,7 +59,7 @@ pub enum ActionError {
     #[error("hook `{hook}` of event `{event}` failed: {source}")]
     Hook { hook: String, event: String, source: Box<Error> },
     #[error("release `{name}` revision {revision} failed: {source}")]
-    Failed { name: String, revision: i64, source: Box<ActionError> },
+    Failed { name: String, revision: i64, source: Box<Self> },
 }
 
 impl ActionError {

@@ -19,7 +19,7 @@ enum Part {
         negated: bool,
         ranges: Vec<(char, char)>,
     },
-    Alternatives(Vec<Vec<Part>>),
+    Alternatives(Vec<Vec<Self>>),
 }
 
 /// Matching gives up after this many steps, which no honest pattern takes.

@@ -284,10 +284,7 @@ fn by_name(known: &[Arc<Resource>], name: &str) -> Option<Arc<Resource>> {
     };
     let short = |name: &str, fits: &dyn Fn(&Resource) -> bool| {
         let name = name.to_lowercase();
-        known
-            .iter()
-            .find(|found| found.short_names.iter().any(|short| *short == name) && fits(found))
-            .cloned()
+        known.iter().find(|found| found.short_names.contains(&name) && fits(found)).cloned()
     };
     let any = |_: &Resource| true;
     if let Some(found) = full(name, &any).or_else(|| short(name, &any)) {

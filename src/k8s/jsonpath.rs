@@ -30,7 +30,7 @@ pub enum Found {
 enum Part {
     Text(String),
     Path(Path),
-    Range(Path, Vec<Part>),
+    Range(Path, Vec<Self>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ enum Step {
     /// `[from:to:step]`
     Slice(Option<i64>, Option<i64>, i64),
     /// `['a','b']` and `[0,2]`
-    Union(Vec<Step>),
+    Union(Vec<Self>),
     Filter(Box<Filter>),
 }
 

@@ -8,7 +8,7 @@
 //! - [`manifest`]: YAML text or values into objects
 //! - [`apply`]: server-side apply of many objects, by any field manager; `Applied { reference, change, object }`
 //! - [`read`]: `get`, `require` (an error if absent), `list`, `exists`
-//! - [`write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
+//! - [`mod@write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
 //! - [`delete`]: one object or those of a manifest, until they are gone
 //! - [`wait`]: `wait(cluster, Vec<Wanted>, &WaitOptions)` for conditions, paths, rollouts, kstatus readiness, deletion
 //! - [`logs`], [`exec`], [`port_forward`] (a `Dialer`), [`events`], [`access`], [`diff`], [`pods`], [`jsonpath`]

@@ -82,7 +82,7 @@ fn same(name: &str, wanted: &Value, live: &Value, owned: &Value) -> bool {
     let children = owned.keys().any(|key| key != ".");
     match wanted {
         // A leaf of the owned set is owned whole.
-        _ if !children => covers(name, wanted, live),
+        _ if !children => covers(wanted, live),
         Value::Object(wanted) => {
             owned.keys().all(|key| key == "." || key.starts_with("f:"))
                 && same_map(wanted, live, owned, &|_| false)
@@ -138,14 +138,14 @@ fn place(key: &str, item: &Value, live: &[Value]) -> Option<Option<usize>> {
 }
 
 /// Whether everything in `wanted` is in `live`. What is owned whole may still have got defaults inside.
-fn covers(name: &str, wanted: &Value, live: &Value) -> bool {
+fn covers(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => wanted
-            .iter()
-            .all(|(name, value)| covers(name, value, live.get(name).unwrap_or(&Value::Null))),
+        (Value::Object(wanted), Value::Object(live)) => {
+            wanted.iter().all(|(name, value)| covers(value, live.get(name).unwrap_or(&Value::Null)))
+        }
         (Value::Array(wanted), Value::Array(live)) => {
             wanted.len() == live.len()
-                && wanted.iter().zip(live).all(|(wanted, live)| covers(name, wanted, live))
+                && wanted.iter().zip(live).all(|(wanted, live)| covers(wanted, live))
         }
         (Value::Number(wanted), Value::Number(live)) => {
             wanted == live || wanted.as_f64() == live.as_f64()

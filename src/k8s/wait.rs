@@ -187,8 +187,7 @@ pub async fn wait(
     options: &WaitOptions,
 ) -> Result<Vec<Value>, Error> {
     // Objects of one kind and namespace share a list and a watch.
-    let mut groups: BTreeMap<(Arc<Resource>, Option<String>), Vec<(usize, Wanted)>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<_, Vec<(usize, Wanted)>> = BTreeMap::new();
     for (at, wanted) in wanted.into_iter().enumerate() {
         let key = (wanted.resource.clone(), wanted.namespace.clone());
         groups.entry(key).or_default().push((at, wanted));

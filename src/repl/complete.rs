@@ -145,13 +145,13 @@ fn keys(names: &Names, owner: &str, key: &str) -> Vec<Pair> {
         let Some(inner) = inner else { return Vec::new() };
         value = inner;
     }
-    let found = value
+
+    value
         .read_lock::<Map>()
         .map(|map| {
             map.keys().filter(|known| known.starts_with(key)).map(|known| pair(known, "")).collect()
         })
-        .unwrap_or_default();
-    found
+        .unwrap_or_default()
 }
 
 /// The options of the call in whose map the cursor stands.

@@ -37,11 +37,11 @@ pub enum ListType {
 pub struct Schema {
     pub kind: SchemaType,
     /// Declared fields of an object.
-    pub properties: BTreeMap<String, Arc<Schema>>,
+    pub properties: BTreeMap<String, Arc<Self>>,
     /// The schema of undeclared keys (`additionalProperties`).
-    pub additional: Option<Arc<Schema>>,
+    pub additional: Option<Arc<Self>>,
     /// The schema of an array's items.
-    pub items: Option<Arc<Schema>>,
+    pub items: Option<Arc<Self>>,
     pub list_type: ListType,
     /// `x-kubernetes-map-type: atomic` (also `x-kubernetes-struct-type`).
     pub atomic_map: bool,

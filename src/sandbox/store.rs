@@ -23,7 +23,7 @@ const PARSED_OBJECTS: usize = 2_048;
 
 /// A resource in all of its versions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupResource {
+pub(super) struct GroupResource {
     pub group: String,
     /// `deployments`
     pub plural: String,
@@ -31,17 +31,17 @@ pub struct GroupResource {
 
 impl GroupResource {
     /// `GroupResource::new("apps", "deployments")`
-    pub fn new(group: &str, plural: &str) -> Self {
+    pub(super) fn new(group: &str, plural: &str) -> Self {
         Self { group: group.to_owned(), plural: plural.to_owned() }
     }
 }
 
 /// Namespace (empty for cluster-scoped objects) and name.
-pub type ObjectKey = (String, String);
+pub(super) type ObjectKey = (String, String);
 
 /// One revision of one object.
 #[derive(Debug)]
-pub struct StoredObject {
+pub(super) struct StoredObject {
     pub key: ObjectKey,
     /// `metadata.resourceVersion`
     pub revision: u64,
@@ -54,7 +54,7 @@ pub struct StoredObject {
 
 impl StoredObject {
     /// The object with its group version replaced, as conversion by strategy `None` does.
-    pub fn json_as(&self, api_version: &str) -> Vec<u8> {
+    pub(super) fn json_as(&self, api_version: &str) -> Vec<u8> {
         let mut text =
             Vec::with_capacity(self.rest.len() + api_version.len() + self.kind.len() + 32);
         text.extend_from_slice(b"{\"kind\":\"");
@@ -67,7 +67,7 @@ impl StoredObject {
     }
 
     /// The object without `kind` and `apiVersion`, as items of built-in lists are written.
-    pub fn json_bare(&self) -> Vec<u8> {
+    pub(super) fn json_bare(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.rest.len() + 1);
         text.push(b'{');
         text.extend_from_slice(&self.rest);
@@ -75,7 +75,7 @@ impl StoredObject {
     }
 
     /// Bytes of its text.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.rest.len()
     }
 
@@ -86,7 +86,7 @@ impl StoredObject {
 
 /// One change, as watchers see it.
 #[derive(Clone, Debug)]
-pub struct StoreEvent {
+pub(super) struct StoreEvent {
     pub resource: Arc<GroupResource>,
     pub event: EventType,
     pub revision: u64,
@@ -98,18 +98,20 @@ pub struct StoreEvent {
 
 /// The object was changed or removed since it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub(super) struct Lost;
 
 /// The revision asked for is older than the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expired {
+pub(super) struct Expired {
     /// The oldest revision from which a watch can still start.
     pub oldest: u64,
 }
 
 type Collection = BTreeMap<ObjectKey, Arc<StoredObject>>;
+/// The changes of a resource as they happen.
+pub(super) type Changes = mpsc::UnboundedReceiver<Arc<StoreEvent>>;
 /// Called under the store's lock after each write, in the order of revisions.
-pub type OnChange = Box<dyn Fn(&StoreEvent) + Send>;
+pub(super) type OnChange = Box<dyn Fn(&StoreEvent) + Send>;
 
 #[derive(Default)]
 struct State {
@@ -125,13 +127,13 @@ struct State {
 
 /// All objects of a cluster.
 #[derive(Default)]
-pub struct Store {
+pub(super) struct Store {
     state: Mutex<State>,
     parsed: Mutex<VecDeque<Arc<Value>>>,
 }
 
 /// Objects of one page of a list.
-pub struct Page {
+pub(super) struct Page {
     pub revision: u64,
     pub objects: Vec<Arc<StoredObject>>,
     /// The key to go on from, and how many objects there are from it.
@@ -140,12 +142,12 @@ pub struct Page {
 
 impl Store {
     /// The revision of the last write.
-    pub fn revision(&self) -> u64 {
+    pub(super) fn revision(&self) -> u64 {
         self.state.lock().revision
     }
 
     /// One object.
-    pub fn get(
+    pub(super) fn get(
         &self,
         resource: &GroupResource,
         namespace: &str,
@@ -156,7 +158,7 @@ impl Store {
     }
 
     /// The objects of a namespace (all for an empty one) in order, from a key on, at most `limit` (0 is no limit).
-    pub fn list(
+    pub(super) fn list(
         &self,
         resource: &GroupResource,
         namespace: &str,
@@ -185,19 +187,9 @@ impl Store {
         page
     }
 
-    /// How many objects each resource has.
-    pub fn counts(&self) -> Vec<(GroupResource, usize)> {
-        let state = self.state.lock();
-        state
-            .collections
-            .iter()
-            .map(|(resource, objects)| ((**resource).clone(), objects.len()))
-            .collect()
-    }
-
     /// Writes an object if it is still at the revision that the caller saw (`None`: not there). The object gets its
     /// `resourceVersion` here.
-    pub fn put(
+    pub(super) fn put(
         &self,
         resource: &GroupResource,
         key: ObjectKey,
@@ -225,7 +217,7 @@ impl Store {
     }
 
     /// Removes an object if it is still at the revision that the caller saw; `last` is its last state.
-    pub fn remove(
+    pub(super) fn remove(
         &self,
         resource: &GroupResource,
         key: &ObjectKey,
@@ -254,11 +246,11 @@ impl Store {
     }
 
     /// Changes of a resource after a revision, past and to come.
-    pub fn watch(
+    pub(super) fn watch(
         &self,
         resource: &GroupResource,
         after: u64,
-    ) -> Result<(Vec<Arc<StoreEvent>>, mpsc::UnboundedReceiver<Arc<StoreEvent>>), Expired> {
+    ) -> Result<(Vec<Arc<StoreEvent>>, Changes), Expired> {
         let mut state = self.state.lock();
         if after < state.forgotten {
             return Err(Expired { oldest: state.forgotten });
@@ -274,12 +266,11 @@ impl Store {
     }
 
     /// All objects of a resource as they are now, and the changes from here on.
-    #[expect(clippy::type_complexity, reason = "three parts that the caller takes apart at once")]
-    pub fn list_and_watch(
+    pub(super) fn list_and_watch(
         &self,
         resource: &GroupResource,
         namespace: &str,
-    ) -> (u64, Vec<Arc<StoredObject>>, mpsc::UnboundedReceiver<Arc<StoreEvent>>) {
+    ) -> (u64, Vec<Arc<StoredObject>>, Changes) {
         let mut state = self.state.lock();
         let objects = state
             .collections
@@ -294,12 +285,12 @@ impl Store {
     }
 
     /// Tells `listener` of every change from here on, in order.
-    pub fn on_change(&self, listener: OnChange) {
+    pub(super) fn on_change(&self, listener: OnChange) {
         self.state.lock().on_change.push(listener);
     }
 
     /// The tree of an object; shared with other readers.
-    pub fn value(&self, object: &StoredObject) -> Arc<Value> {
+    pub(super) fn value(&self, object: &StoredObject) -> Arc<Value> {
         let mut parsed = object.parsed.lock();
         if let Some(value) = parsed.upgrade() {
             return value;
@@ -359,7 +350,7 @@ impl State {
         resource
     }
 
-    fn subscribe(&mut self, resource: &GroupResource) -> mpsc::UnboundedReceiver<Arc<StoreEvent>> {
+    fn subscribe(&mut self, resource: &GroupResource) -> Changes {
         let (sender, receiver) = mpsc::unbounded_channel();
         let resource = self.resource(resource);
         self.watchers.retain(|(_, sender)| !sender.is_closed());

@@ -39,7 +39,7 @@ pub enum ChartError {
     #[error("charts are nested deeper than {MAX_DEPTH}")]
     TooDeep,
     #[error("error unpacking subchart {subchart} in {chart}: {source}")]
-    Subchart { subchart: String, chart: String, source: Box<ChartError> },
+    Subchart { subchart: String, chart: String, source: Box<Self> },
     #[error("type mismatch on {0}: the values of a subchart are a map")]
     SubchartValues(String),
     #[error("found in Chart.yaml, but missing in charts/ directory: {0}")]
@@ -77,7 +77,7 @@ pub struct Chart {
     /// The defaults. Every number is a float, as Helm reads it.
     pub values: Map<String, Json>,
     pub schema: Option<Arc<[u8]>>,
-    pub dependencies: Vec<Chart>,
+    pub dependencies: Vec<Self>,
     /// The chart's `README.md`, defaults and so on as they came, for showing.
     pub raw_values: Option<Arc<[u8]>>,
 }

@@ -25,8 +25,8 @@ pub(crate) enum Node {
     With(Branch),
     Range(Branch),
     Template(Call),
-    Break(usize),
-    Continue(usize),
+    Break,
+    Continue,
 }
 
 #[derive(Debug)]
@@ -97,7 +97,6 @@ pub(crate) enum Term {
 pub(crate) struct Literal {
     pub(crate) text: String,
     pub(crate) int: Option<i64>,
-    pub(crate) uint: Option<u64>,
     pub(crate) float: Option<f64>,
     pub(crate) complex: bool,
 }
@@ -203,8 +202,8 @@ impl fmt::Display for Node {
             Self::Action(action) => action.fmt(f),
             Self::If(branch) | Self::With(branch) | Self::Range(branch) => branch.fmt(f),
             Self::Template(call) => call.fmt(f),
-            Self::Break(_) => f.write_str("{{break}}"),
-            Self::Continue(_) => f.write_str("{{continue}}"),
+            Self::Break => f.write_str("{{break}}"),
+            Self::Continue => f.write_str("{{continue}}"),
         }
     }
 }

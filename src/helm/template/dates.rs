@@ -184,8 +184,8 @@ pub(crate) fn duration_text(nanos: i64) -> String {
     };
     let text = match magnitude {
         ..1_000 => format!("{magnitude}ns"),
-        ..1_000_000 => format!("{}µs", fraction(magnitude, 1_000)),
-        ..1_000_000_000 => format!("{}ms", fraction(magnitude, 1_000_000)),
+        1_000..1_000_000 => format!("{}µs", fraction(magnitude, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", fraction(magnitude, 1_000_000)),
         _ => {
             let minutes = magnitude / 60_000_000_000;
             let seconds = fraction(magnitude % 60_000_000_000, 1_000_000_000);

@@ -1,6 +1,6 @@
 //! The evaluator: walks parsed templates with Go's rules for fields, calls, types, variables and errors.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ const MAX_EXEC_DEPTH: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
     own: HashMap<Rc<str>, Rc<Tree>>,
-    outer: Option<Rc<Templates>>,
+    outer: Option<Rc<Self>>,
 }
 
 impl Templates {
@@ -53,7 +53,6 @@ pub(crate) struct Engine<'e> {
     pub(crate) stack: Stack,
     /// How often each template is being included right now.
     pub(crate) included: RefCell<HashMap<Rc<str>, usize>>,
-    pub(crate) n_rendered_bytes: Cell<usize>,
 }
 
 /// What a function may use.
@@ -171,8 +170,8 @@ impl<'s> State<'s, '_> {
                 }
             }
             Node::Template(call) => self.walk_template(dot, call),
-            Node::Break(_) => Err(Stop::Break),
-            Node::Continue(_) => Err(Stop::Continue),
+            Node::Break => Err(Stop::Break),
+            Node::Continue => Err(Stop::Continue),
         }
     }
 
@@ -671,18 +670,14 @@ impl<'s> State<'s, '_> {
             (Type::Bool, Term::Bool(value)) => Ok(Value::Bool(*value)),
             (Type::Str, Term::Str(text, _)) => Ok(Value::Str(text.clone())),
             (Type::Int, Term::Number(Literal { int: Some(int), .. })) => Ok(Value::int(*int)),
-            (Type::Uint32, Term::Number(Literal { uint: Some(uint), .. })) => {
-                Ok(Value::int(i64::try_from(*uint).unwrap_or(i64::MAX)))
-            }
             (Type::Float, Term::Number(Literal { float: Some(float), .. })) => {
                 Ok(Value::Float(*float))
             }
             (Type::Bool, _) => self.error(format!("expected bool; found {argument}")),
             (Type::Str, _) => self.error(format!("expected string; found {argument}")),
             (Type::Int, _) => self.error(format!("expected integer; found {argument}")),
-            (Type::Uint32, _) => self.error(format!("expected unsigned integer; found {argument}")),
             (Type::Float, _) => self.error(format!("expected float; found {argument}")),
-            (Type::Map | Type::List | Type::Time | Type::Certificate, _) => {
+            (Type::Map | Type::Time, _) => {
                 self.error(format!("can't handle {argument} for arg of type {}", wanted.name()))
             }
         }

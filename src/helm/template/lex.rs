@@ -6,7 +6,6 @@ pub(super) enum Kind {
     Bool,
     Char,
     CharConstant,
-    Comment,
     Complex,
     Assign,
     Declare,

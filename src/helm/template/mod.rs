@@ -10,7 +10,7 @@
 //! - values that contain themselves print as `...`; Go dies of them;
 //! - `keys` and `values` give byte order, where Go gives a random one.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -92,12 +92,7 @@ pub(crate) fn render(
         }
     }
     let templates = Rc::new(templates);
-    let engine = Engine {
-        environment,
-        stack,
-        included: RefCell::new(HashMap::new()),
-        n_rendered_bytes: Cell::new(0),
-    };
+    let engine = Engine { environment, stack, included: RefCell::new(HashMap::new()) };
     let mut rendered = Vec::with_capacity(sources.len());
     for source in sources {
         let file = source.name.rsplit('/').next().unwrap_or(&source.name);

@@ -20,7 +20,6 @@ pub(crate) enum Object {
     KubeVersion(Rc<KubeVersion>),
     HelmVersion,
     Time(Time),
-    Certificate { cert: Rc<str>, key: Rc<str> },
     SemVer(Version),
 }
 
@@ -62,7 +61,6 @@ impl Object {
             Self::KubeVersion(_) => "common.KubeVersion",
             Self::HelmVersion => "version.BuildInfo",
             Self::Time(_) => "time.Time",
-            Self::Certificate { .. } => "sprig.certificate",
             Self::SemVer(_) => "*semver.Version",
         }
     }
@@ -71,9 +69,7 @@ impl Object {
         match self {
             Self::Files(_) => "map",
             Self::Capabilities(_) | Self::SemVer(_) => "ptr",
-            Self::KubeVersion(_) | Self::HelmVersion | Self::Time(_) | Self::Certificate { .. } => {
-                "struct"
-            }
+            Self::KubeVersion(_) | Self::HelmVersion | Self::Time(_) => "struct",
         }
     }
 
@@ -106,11 +102,6 @@ impl Object {
                 "KubeClientVersion" => KUBE_CLIENT_VERSION,
                 _ => return None,
             })),
-            Self::Certificate { cert, key } => match name {
-                "Cert" => text(cert),
-                "Key" => text(key),
-                _ => None,
-            },
             Self::Time(_) | Self::SemVer(_) => None,
         }
     }
@@ -133,7 +124,6 @@ impl Object {
             Self::HelmVersion => {
                 &["Version", "GitCommit", "GitTreeState", "GoVersion", "KubeClientVersion"]
             }
-            Self::Certificate { .. } => &["Cert", "Key"],
             Self::Files(_) | Self::Time(_) | Self::SemVer(_) => &[],
         };
         names.iter().filter_map(|name| Some((*name, self.field(name)?))).collect()

@@ -252,11 +252,7 @@ impl Parser<'_> {
                 if self.local.range_depth == 0 {
                     return self.error(&format!("{{{{{name}}}}} outside {{{{range}}}}"));
                 }
-                if item.kind == Kind::Break {
-                    Node::Break(item.at)
-                } else {
-                    Node::Continue(item.at)
-                }
+                if item.kind == Kind::Break { Node::Break } else { Node::Continue }
             }
             Kind::Else => {
                 let next = self.peek_non_space();
@@ -616,8 +612,7 @@ fn unquote_char(text: &str, quote: char) -> Option<(Piece, &str)> {
 
 /// What a number can mean. Go tries integer, then float, and lets one be the other where it is exact.
 fn number(text: &str, kind: Kind) -> Result<Literal, String> {
-    let literal =
-        |int, uint, float| Literal { text: text.to_owned(), int, uint, float, complex: false };
+    let literal = |int, float| Literal { text: text.to_owned(), int, float, complex: false };
     if kind == Kind::CharConstant {
         let malformed = || format!("malformed character constant: {text}");
         let inner = text.get(1..text.len().saturating_sub(1)).ok_or_else(malformed)?;
@@ -629,15 +624,12 @@ fn number(text: &str, kind: Kind) -> Result<Literal, String> {
             Piece::Char(c) => u32::from(c),
             Piece::Byte(byte) => u32::from(byte),
         };
-        return Ok(literal(Some(code.into()), Some(code.into()), Some(code.into())));
+        return Ok(literal(Some(code.into()), Some(code.into())));
     }
     if kind == Kind::Complex || text.ends_with('i') {
-        return Ok(Literal { complex: true, ..literal(None, None, None) });
+        return Ok(Literal { complex: true, ..literal(None, None) });
     }
-    let (mut int, mut uint) = super::number::parse_int(text);
-    if int == Some(0) {
-        uint = Some(0);
-    }
+    let (mut int, uint) = super::number::parse_int(text);
     let mut float = None;
     #[expect(clippy::cast_precision_loss, reason = "Go converts the same way")]
     if let Some(value) = int {
@@ -649,19 +641,13 @@ fn number(text: &str, kind: Kind) -> Result<Literal, String> {
             return Err(format!("integer overflow: {}", super::text::quote(text)));
         }
         float = Some(value);
-        #[expect(clippy::cast_possible_truncation, reason = "checked by the way back")]
-        #[expect(clippy::cast_sign_loss, reason = "checked by the way back")]
-        {
-            if int.is_none() && value.fract() == 0.0 && value.abs() < 9.2e18 {
-                int = Some(value as i64);
-            }
-            if uint.is_none() && value.fract() == 0.0 && (0.0..1.8e19).contains(&value) {
-                uint = Some(value as u64);
-            }
+        #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+        if value.fract() == 0.0 && value.abs() < 9.2e18 {
+            int = Some(value as i64);
         }
     }
-    if int.is_none() && uint.is_none() && float.is_none() {
+    if int.is_none() && float.is_none() {
         return Err(format!("illegal number syntax: {}", super::text::quote(text)));
     }
-    Ok(literal(int, uint, float))
+    Ok(literal(int, float))
 }

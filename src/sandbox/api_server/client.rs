@@ -43,7 +43,7 @@ impl ApiServer {
         let name = metadata_text(&object, "name").to_owned();
         let namespace = metadata_text(&object, "namespace").to_owned();
         let target = PatchTarget { namespace: &namespace, name: &name, subresource };
-        ApiServer::apply(self, &kind, target, object, &mut Request::internal(manager))
+        Self::apply(self, &kind, target, object, &mut Request::internal(manager))
             .map(|written| written.object)
     }
 }
@@ -72,8 +72,7 @@ impl Api for ApiServer {
         let kind = self.kind_of(&object)?;
         let namespace = metadata_text(&object, "namespace").to_owned();
         let mut request = Request::internal(manager);
-        ApiServer::create(self, &kind, &namespace, object, &mut request)
-            .map(|written| written.object)
+        Self::create(self, &kind, &namespace, object, &mut request).map(|written| written.object)
     }
 
     fn update(&self, manager: &str, object: Value) -> Result<Arc<Value>, Status> {
@@ -119,7 +118,7 @@ impl Api for ApiServer {
         let options =
             DeleteOptions { propagation: propagation.to_owned(), ..DeleteOptions::default() };
         let mut request = Request::internal("kube-controller-manager");
-        ApiServer::delete(self, &kind, namespace, name, &options, &mut request).map(drop)
+        Self::delete(self, &kind, namespace, name, &options, &mut request).map(drop)
     }
 
     fn resources(&self) -> Vec<(Resource, bool)> {
@@ -140,7 +139,7 @@ impl Api for ApiServer {
         let kind = self.kind_named(resource)?;
         let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
         let mut request = Request::internal("kubelet");
-        ApiServer::delete(self, &kind, namespace, name, &options, &mut request).map(drop)
+        Self::delete(self, &kind, namespace, name, &options, &mut request).map(drop)
     }
 
     fn bind(&self, namespace: &str, pod: &str, node: &str) -> Result<Arc<Value>, Status> {
@@ -176,11 +175,11 @@ impl Api for ApiServer {
     }
 
     fn random_suffix(&self, length: usize) -> String {
-        ApiServer::random_suffix(self, length)
+        Self::random_suffix(self, length)
     }
 
     fn random_uid(&self) -> String {
-        ApiServer::random_uid(self)
+        Self::random_uid(self)
     }
 }
 
@@ -282,7 +281,7 @@ impl ApiServer {
                 "reportingComponent": component, "reportingInstance": "",
                 "firstTimestamp": now, "lastTimestamp": now, "count": 1,
             });
-            ApiServer::create(self, &kind, namespace, event, &mut request)
+            Self::create(self, &kind, namespace, event, &mut request)
         };
         // As with a real recorder, an event that is refused (its namespace goes) is lost.
         drop(outcome);

@@ -106,10 +106,6 @@ impl CustomVersion {
         schema
     }
 
-    pub(crate) fn printer_columns(&self) -> &Value {
-        &self.definition()["additionalPrinterColumns"]
-    }
-
     /// The JSON paths of `selectableFields`.
     pub(crate) fn selectable_fields(&self) -> Vec<&str> {
         let fields = self.definition()["selectableFields"].as_array();

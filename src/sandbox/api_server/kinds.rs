@@ -1,5 +1,6 @@
 //! The kinds that are served: those of the API server itself and those of established CRDs.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -39,17 +40,8 @@ impl Kind {
         join_version(&self.group, &self.version)
     }
 
-    /// `/v1, Kind=Service`, as Go's `GroupVersionKind.String` writes it.
-    pub(crate) fn gvk_text(&self) -> String {
-        format!("{}/{}, Kind={}", self.group, self.version, self.kind)
-    }
-
     pub(crate) fn has_subresource(&self, name: &str) -> bool {
         self.subresources.iter().any(|found| found.subresource == name)
-    }
-
-    pub(crate) fn subresource(&self, name: &str) -> Option<&SubresourceData> {
-        self.subresources.iter().find(|found| found.subresource == name)
     }
 
     /// The schema of whole objects, metadata included.
@@ -149,13 +141,6 @@ impl Kinds {
         self.tables.read().by_kind.get(&key).cloned()
     }
 
-    /// The kind in any version, the preferred one first.
-    pub(crate) fn by_group_kind(&self, group: &str, kind: &str) -> Option<Arc<Kind>> {
-        let tables = self.tables.read();
-        let group = tables.groups.iter().find(|found| found.name == group)?;
-        group.versions.iter().flat_map(|(_, kinds)| kinds).find(|found| found.kind == kind).cloned()
-    }
-
     /// The other served versions of a resource.
     pub(crate) fn other_versions(&self, kind: &Kind) -> Vec<Arc<Kind>> {
         let tables = self.tables.read();
@@ -205,7 +190,7 @@ impl Kinds {
         }
         for (name, versions) in custom_groups {
             let mut versions: Vec<_> = versions.into_iter().collect();
-            versions.sort_by(|a, b| version_order(&b.0).cmp(&version_order(&a.0)));
+            versions.sort_by_key(|(version, _)| Reverse(version_order(version)));
             groups.push(Group { name, versions });
         }
         let mut tables = Tables { groups, custom, ..Tables::default() };

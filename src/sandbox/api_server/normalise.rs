@@ -2,6 +2,7 @@
 //! fields of their status, generation.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -401,7 +402,7 @@ pub(crate) fn before_create(
         ("apps", "deployments") => object["status"] = json!({}),
         ("apps", "replicasets") => object["status"] = json!({"replicas": 0}),
         ("apps", "statefulsets") => {
-            object["status"] = json!({"replicas": 0, "availableReplicas": 0})
+            object["status"] = json!({"replicas": 0, "availableReplicas": 0});
         }
         ("apps", "daemonsets") => {
             object["status"] = json!({
@@ -641,9 +642,9 @@ impl ApiServer {
         loop {
             let offset = u16::try_from(random.below(span)).unwrap_or(0);
             let port = NODE_PORTS.start() + offset;
-            if !addresses.node_ports.contains_key(&port) {
+            if let Entry::Vacant(free) = addresses.node_ports.entry(port) {
                 if !dry_run {
-                    addresses.node_ports.insert(port, key.to_owned());
+                    free.insert(key.to_owned());
                 }
                 return Ok(port);
             }
@@ -675,7 +676,7 @@ pub(crate) fn reserve(
                 let cause = Cause::invalid(
                     "spec.clusterIPs",
                     &json!([ip]),
-                    &format!("failed to allocate IP {ip}: provided IP is already allocated"),
+                    format!("failed to allocate IP {ip}: provided IP is already allocated"),
                 );
                 let name = metadata_text(new, "name");
                 return Err(status::invalid("", "Service", name, vec![cause]));

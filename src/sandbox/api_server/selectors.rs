@@ -53,14 +53,6 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// The name that a field selector pins, as in `metadata.name=x`.
-    pub(crate) fn pinned_name(&self) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(path, equal, _)| path == "metadata.name" && *equal)
-            .map(|(_, _, name)| name.as_str())
-    }
-
     pub(crate) fn matches(&self, object: &Value) -> bool {
         matches_labels(&self.labels, &object["metadata"]["labels"])
             && self

@@ -67,10 +67,6 @@ pub(crate) fn internal(message: impl Into<String>) -> Status {
     )
 }
 
-pub(crate) fn server_error(message: impl Into<String>) -> Status {
-    status(500, "", message.into(), Value::Null)
-}
-
 pub(crate) fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Status {
     let message = if name.is_empty() {
         format!("{} is forbidden: {why}", group_resource(group, plural))
@@ -141,11 +137,6 @@ pub(crate) fn not_modelled(what: &str) -> Status {
         format!("the sandbox does not model {what}"),
         json!({"causes": [{"reason": "NotModelled", "message": what}]}),
     )
-}
-
-/// The conflicts of a server-side apply.
-pub(crate) fn apply_conflicts(message: String, causes: Vec<Value>) -> Status {
-    status(409, "Conflict", message, json!({"causes": causes}))
 }
 
 /// The answer to a deletion of an object that is gone at once.

@@ -107,11 +107,6 @@ pub(crate) fn schema(group: &str, version: &str, kind: &str) -> Option<Arc<Schem
     Some(resolve(definition, &mut Vec::new()))
 }
 
-/// The schema of a definition, such as `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`.
-pub(crate) fn definition(name: &str) -> Arc<Schema> {
-    resolve(name, &mut Vec::new())
-}
-
 /// The definitions as published, by name, for the OpenAPI document.
 pub(crate) fn raw_definition(name: &str) -> Option<&'static Value> {
     KINDS.definitions.get(name)
@@ -187,7 +182,7 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
     }
     match node.get("additionalProperties") {
         Some(child @ Value::Object(_)) => {
-            schema.additional = Some(Arc::new(convert("", child, open)))
+            schema.additional = Some(Arc::new(convert("", child, open)));
         }
         Some(Value::Bool(true)) => schema.preserve_unknown = true,
         _ => {}

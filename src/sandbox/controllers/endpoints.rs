@@ -37,7 +37,7 @@ impl Controller for Endpoints {
         let Some(service) = api.get(&SERVICES, namespace, name) else {
             return remove(api, namespace, name);
         };
-        if !service["spec"]["selector"].as_object().is_some_and(|labels| !labels.is_empty()) {
+        if service["spec"]["selector"].as_object().is_none_or(|labels| labels.is_empty()) {
             return Ok(Requeue::OnChange);
         }
         let pods: Vec<_> = api

@@ -56,7 +56,7 @@ impl Controller for Jobs {
         if verdict.is_none() && job["spec"]["suspend"] != true {
             let missing = completions.saturating_sub(succeeded);
             let wanted = number(&job, "parallelism", 1).min(missing);
-            for _ in running..wanted {
+            while running < wanted {
                 let pod = pod_set::pod_of(&job, &job["spec"]["template"], &[]);
                 pod_set::create_pod(api, COMPONENT, &job, pod)?;
                 running += 1;

@@ -357,7 +357,7 @@ fn new_path(modifier: &Value, entry: &Entry, path: &str) -> String {
     let prefix = entry.prefix().unwrap_or("/").trim_end_matches('/');
     let rest = path.strip_prefix(prefix).unwrap_or(path).trim_start_matches('/');
     let joined = match (replacement.trim_end_matches('/'), rest) {
-        (base, "") if base.is_empty() => "/".to_owned(),
+        ("", "") => "/".to_owned(),
         (base, "") => base.to_owned(),
         (base, rest) => format!("{base}/{rest}"),
     };

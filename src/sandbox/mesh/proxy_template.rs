@@ -245,7 +245,7 @@ fn canonical(resources: &Value) -> Value {
             let Some(text) = value.as_str() else { continue };
             let shorter = |suffix: &str, by: u64, next: &str| {
                 let number: u64 = text.strip_suffix(suffix)?.parse().ok()?;
-                (number > 0 && number % by == 0).then(|| format!("{}{next}", number / by))
+                (number > 0 && number.is_multiple_of(by)).then(|| format!("{}{next}", number / by))
             };
             if let Some(found) = shorter("m", 1_000, "").or_else(|| shorter("Mi", 1_024, "Gi")) {
                 *value = json!(found);

@@ -53,11 +53,10 @@ fn istio_problems(object: &Value) -> Vec<String> {
         "Gateway"
             if object["apiVersion"]
                 .as_str()
-                .is_some_and(|v| v.starts_with("networking.istio.io")) =>
+                .is_some_and(|v| v.starts_with("networking.istio.io"))
+                && object::items(&object["spec"], "servers").is_empty() =>
         {
-            if object::items(&object["spec"], "servers").is_empty() {
-                problems.push("gateway must have at least one server".to_owned());
-            }
+            problems.push("gateway must have at least one server".to_owned());
         }
         _ => {}
     }

@@ -418,9 +418,7 @@ impl Container {
         if blocked || around.now < serves_at {
             self.warn(around, probe);
             // Probes that must fail are skipped: the next one that may succeed, or none until istiod serves.
-            let wanted = if blocked && self.fault(around).is_some() {
-                None
-            } else if blocked {
+            let wanted = if blocked {
                 None
             } else {
                 let ticks = (serves_at.saturating_sub(at)).as_nanos().div_ceil(period.as_nanos());

@@ -156,7 +156,7 @@ fn schedule(api: &dyn Api, pod: &Value) -> Result<Requeue, Status> {
         let (namespace, name) = object::key(pod);
         return api.delete_now(&PODS, &namespace, &name).map(|()| Requeue::OnChange);
     }
-    if object::items(&pod["spec"], "schedulingGates").first().is_some() {
+    if !object::items(&pod["spec"], "schedulingGates").is_empty() {
         return Ok(Requeue::OnChange);
     }
     let (namespace, name) = object::key(pod);

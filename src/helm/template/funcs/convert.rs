@@ -357,7 +357,7 @@ fn base32_decode(text: &str) -> String {
             bytes.push(u8::try_from(value >> n_bits & 0xFF).unwrap_or(0));
         }
     }
-    if text.len() % 8 != 0 {
+    if !text.len().is_multiple_of(8) {
         return format!("illegal base32 data at input byte {}", text.len() / 8 * 8);
     }
     from_bytes(&bytes)

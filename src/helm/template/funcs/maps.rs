@@ -128,10 +128,7 @@ fn dig(arguments: &[Value]) -> Result<Value, Fault> {
 fn merge_all(arguments: &[Value], overwrite: bool) -> Result<Value, Fault> {
     let Some(target) = map(arguments, 0) else {
         // Into a nil map: Go makes one.
-        let target = match Value::map(Entries::new()) {
-            Value::Map(target) => target,
-            _ => return Ok(Value::Nil),
-        };
+        let Value::Map(target) = Value::map(Entries::new()) else { return Ok(Value::Nil) };
         for n in 1..arguments.len() {
             if let Some(source) = map(arguments, n) {
                 merge(&target, source, overwrite, 0);

@@ -38,7 +38,7 @@ const FILES: &[Function] = &[
         Ok(bytes(files(a).get(text(a, 1)).map_or(&[][..], |data| data)))
     }),
     Function::new("Glob", &[Type::Str], |_, a| {
-        let glob = Glob::new(text(a, 1)).unwrap_or_else(|| Glob::everything());
+        let glob = Glob::new(text(a, 1)).unwrap_or_else(Glob::everything);
         let found: FileMap = files(a)
             .iter()
             .filter(|(name, _)| glob.matches(name))
@@ -46,7 +46,7 @@ const FILES: &[Function] = &[
             .collect();
         Ok(Value::object(Object::Files(found)))
     }),
-    Function::new("AsConfig", &[], |_, a| done(as_yaml(a, |data| from_bytes(data)))),
+    Function::new("AsConfig", &[], |_, a| done(as_yaml(a, from_bytes))),
     Function::new("AsSecrets", &[], |_, a| {
         done(as_yaml(a, |data| base64::engine::general_purpose::STANDARD.encode(data)))
     }),

@@ -36,12 +36,9 @@ pub(crate) enum Type {
     Bool,
     Str,
     Int,
-    Uint32,
     Float,
     Map,
-    List,
     Time,
-    Certificate,
 }
 
 impl Type {
@@ -52,17 +49,14 @@ impl Type {
             Self::Bool => "bool",
             Self::Str => "string",
             Self::Int => "int",
-            Self::Uint32 => "uint32",
             Self::Float => "float64",
             Self::Map => "map[string]interface {}",
-            Self::List => "[]interface {}",
             Self::Time => "time.Time",
-            Self::Certificate => "sprig.certificate",
         }
     }
 
     pub(crate) fn can_be_nil(self) -> bool {
-        matches!(self, Self::Any | Self::Reflect | Self::Map | Self::List)
+        matches!(self, Self::Any | Self::Reflect | Self::Map)
     }
 
     /// Whether a value is assignable.
@@ -74,11 +68,7 @@ impl Type {
             | (Self::Int, Value::Int(_, super::value::IntKind::Int))
             | (Self::Float, Value::Float(_)) => true,
             (Self::Map, Value::Map(map)) => map.kind != MapKind::Str,
-            (Self::List, Value::List(list)) => list.kind == ListKind::Any,
             (Self::Time, Value::Object(object)) => matches!(**object, Object::Time(_)),
-            (Self::Certificate, Value::Object(object)) => {
-                matches!(**object, Object::Certificate { .. })
-            }
             _ => false,
         }
     }

@@ -17,8 +17,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("date", &[Type::Str, Type::Any], |c, a| {
         done(moment(c, any(a, 1)).format(text(a, 0)))
     }),
-    Function::new("dateInZone", DATE_IN_ZONE, |c, a| date_in_zone(c, a)),
-    Function::new("date_in_zone", DATE_IN_ZONE, |c, a| date_in_zone(c, a)),
+    Function::new("dateInZone", DATE_IN_ZONE, date_in_zone),
+    Function::new("date_in_zone", DATE_IN_ZONE, date_in_zone),
     Function::new("htmlDate", &[Type::Any], |c, a| done(moment(c, any(a, 0)).format("2006-01-02"))),
     Function::new("htmlDateInZone", &[Type::Any, Type::Str], |c, a| {
         done(in_zone(moment(c, any(a, 0)), text(a, 1)).format("2006-01-02"))

@@ -159,7 +159,6 @@ fn list(
         limit: query.number("limit").unwrap_or(0),
         continue_token: query.text("continue").to_owned(),
         resource_version: query.text("resourceVersion").to_owned(),
-        version_match: query.text("resourceVersionMatch").to_owned(),
     };
     let listed = server.list_stored(kind, &at.namespace, &selection, &options)?;
     let mut metadata = json!({"resourceVersion": listed.revision.to_string()});

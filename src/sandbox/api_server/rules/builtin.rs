@@ -297,7 +297,7 @@ fn workload(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
         causes.push(Cause::invalid(
             "spec.selector",
             chosen,
-            &format!("empty selector is invalid for {}", kind.kind.to_lowercase()),
+            format!("empty selector is invalid for {}", kind.kind.to_lowercase()),
         ));
     }
     let labels = &spec["template"]["metadata"]["labels"];
@@ -442,7 +442,7 @@ fn custom_definition(object: &Value) -> Vec<Cause> {
         causes.push(Cause::invalid(
             "metadata.name",
             &Value::String(name),
-            &format!("must be spec.names.plural+\".\"+spec.group: \"{wanted}\""),
+            format!("must be spec.names.plural+\".\"+spec.group: \"{wanted}\""),
         ));
     }
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();

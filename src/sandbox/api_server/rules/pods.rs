@@ -142,7 +142,7 @@ fn container<'a>(
             causes.push(Cause::invalid(
                 &format!("{path}.resources.requests"),
                 &requests[name],
-                &format!(
+                format!(
                     "must be less than or equal to {name} limit of {}",
                     limits[name].as_str().unwrap_or_default()
                 ),

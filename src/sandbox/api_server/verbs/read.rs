@@ -26,8 +26,6 @@ pub(crate) struct ListOptions {
     pub(crate) limit: usize,
     pub(crate) continue_token: String,
     pub(crate) resource_version: String,
-    /// `Exact`, `NotOlderThan` or empty.
-    pub(crate) version_match: String,
 }
 
 impl ApiServer {

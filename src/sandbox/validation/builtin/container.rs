@@ -258,10 +258,8 @@ fn handlers(value: &Value, path: &str, check: &mut Check) {
     let Some(kind) = given.first() else { return };
     let (action, path) = (&value[*kind], join(path, kind));
     match *kind {
-        "exec" => {
-            if list(&action["command"]).is_empty() {
-                check.required(&join(&path, "command"), "");
-            }
+        "exec" if list(&action["command"]).is_empty() => {
+            check.required(&join(&path, "command"), "");
         }
         "httpGet" => {
             if action["path"] == "" {

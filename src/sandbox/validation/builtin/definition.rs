@@ -201,15 +201,13 @@ fn structural(schema: &Value, path: &str, root: bool, check: &mut Check) {
     let flag = |name: &str| schema[name] == true;
     let free = flag("x-kubernetes-preserve-unknown-fields") || flag("x-kubernetes-int-or-string");
     match schema["type"].as_str().unwrap_or_default() {
-        "" => {
-            if !free {
-                let what = if path.ends_with(".items") { "array items" } else { "object fields" };
-                let detail = format!("must not be empty for specified {what}");
-                check.required(&join(path, "type"), &detail);
-            }
+        "" if !free => {
+            let what = if path.ends_with(".items") { "array items" } else { "object fields" };
+            let detail = format!("must not be empty for specified {what}");
+            check.required(&join(path, "type"), &detail);
         }
         "array" if schema["items"].is_null() => {
-            check.required(&join(path, "items"), "must be specified")
+            check.required(&join(path, "items"), "must be specified");
         }
         found if !TYPES.contains(&found) => {
             check.unsupported(&join(path, "type"), &schema["type"], TYPES);
