@@ -42,6 +42,7 @@ pub struct VirtualClock {
     epoch: Timestamp,
     state: Mutex<State>,
     busy: AtomicUsize,
+    waiting: AtomicUsize,
     activity: AtomicU64,
     changed: Notify,
     this: Weak<Self>,
@@ -54,6 +55,15 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::SeqCst);
         self.0.touch();
+    }
+}
+
+/// While it lives, somebody waits for the world to change: time may pass.
+pub struct Waiting(Arc<VirtualClock>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -74,6 +84,7 @@ impl VirtualClock {
                 arrivals: 0,
             }),
             busy: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             activity: AtomicU64::new(0),
             changed: Notify::new(),
             this: this.clone(),
@@ -84,6 +95,13 @@ impl VirtualClock {
     pub fn busy(&self) -> Option<Busy> {
         self.busy.fetch_add(1, Ordering::SeqCst);
         self.this.upgrade().map(Busy)
+    }
+
+    /// Lets time pass until the guard is dropped, for a client that waits without a deadline on this clock, such as by a watch.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify_one();
+        self.this.upgrade().map(Waiting)
     }
 
     /// Tells that something happened: the world is not idle right now.
@@ -113,7 +131,8 @@ impl VirtualClock {
             let next = {
                 let state = clock.state.lock();
                 // Time passes only while somebody waits: a client that computes finds the world as it left it.
-                let awaited = state.sleepers.values().any(|(kind, _)| *kind == Sleeper::Deadline);
+                let awaited = clock.waiting.load(Ordering::SeqCst) > 0
+                    || state.sleepers.values().any(|(kind, _)| *kind == Sleeper::Deadline);
                 let next = state.sleepers.iter().next();
                 next.filter(|_| awaited).map(|(key, (kind, _))| (key.0, *kind))
             };

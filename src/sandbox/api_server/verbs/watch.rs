@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::base::virtual_clock::Waiting;
 use crate::sandbox::api::{EventType, Status};
 use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
@@ -46,6 +47,8 @@ struct Watch {
     clock: SystemClock,
     /// Real time at which the server ends the watch: the cluster's clock stands still while nobody works.
     ends: Option<Duration>,
+    /// Whoever watches waits: time may pass.
+    _waiting: Option<Waiting>,
 }
 
 impl ApiServer {
@@ -114,6 +117,7 @@ impl ApiServer {
             revision,
             clock,
             ends,
+            _waiting: self.clock.waiting(),
         };
         Ok(stream::unfold(watch, Watch::next).boxed())
     }
