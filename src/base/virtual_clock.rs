@@ -217,7 +217,12 @@ impl Clock for VirtualClock {
     }
 
     fn pause(&self, span: Duration) -> BoxFuture<'static, ()> {
-        self.event_in(span)
+        let waiting = self.waiting();
+        let event = self.event_in(span);
+        Box::pin(async move {
+            event.await;
+            drop(waiting);
+        })
     }
 
     fn touch(&self) {
