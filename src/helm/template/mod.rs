@@ -122,3 +122,4 @@ pub(crate) fn without_no_value(text: String) -> String {
 }
 
 pub(crate) use stack::on_big_stack;
+pub(crate) use text::quote;

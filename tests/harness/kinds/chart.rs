@@ -4,9 +4,9 @@
 //! 4.3.1 prints for it (`expected.yaml`), or its error (`error.txt`). Beside them, the public charts below `shared/data` are
 //! rendered by both programs under every profile, platform and a set of overrides, and the bytes compared.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use meshscript::base::yaml;
@@ -15,6 +15,8 @@ use meshscript::helm::render::{ReleaseFacts, RenderOptions, render};
 use meshscript::helm::template::Environment;
 use meshscript::helm::{source, values};
 use serde_json::{Map, Value};
+
+use crate::harness::helm::{self, Helm};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = super::super::each("chart", None, golden);
@@ -66,31 +68,13 @@ fn data_folder() -> Option<PathBuf> {
         .find(|folder| folder.is_dir())
 }
 
-/// The pinned `helm` of the test bed.
-#[expect(clippy::disallowed_methods, reason = "tests find the test bed by the environment")]
-fn helm() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from)?;
-    let cache = std::env::var_os("MESHBED_CACHE")
-        .map_or_else(|| home.join(".cache/meshbed"), PathBuf::from);
-    let helm = cache.join("bin/helm");
-    helm.is_file().then_some(helm)
-}
-
-#[expect(clippy::disallowed_methods, reason = "continuous integration demands the test bed")]
-fn missing(what: &'static str) -> Vec<Trial> {
-    let required = std::env::var_os("MESHBED_REQUIRE").is_some_and(|value| value == "1");
-    vec![Trial::test("chart/differential", move || {
-        if required {
-            return Err(format!("no {what}").into());
-        }
-        println!("skipped: no {what}");
-        Ok(())
-    })]
-}
-
 fn differential() -> Vec<Trial> {
-    let Some(data) = data_folder() else { return missing("shared/data") };
-    let Some(helm) = helm() else { return missing("helm") };
+    let Some(data) = data_folder() else {
+        return helm::missing("chart/differential", "shared/data");
+    };
+    let Some(helm) = Helm::find() else {
+        return helm::missing("chart/differential", "the test bed's helm");
+    };
     let mut archives: Vec<PathBuf> = fs::read_dir(data.join("charts"))
         .into_iter()
         .flatten()
@@ -103,33 +87,27 @@ fn differential() -> Vec<Trial> {
         .into_iter()
         .map(|archive| {
             let name = archive.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let helm = helm.clone();
-            Trial::test(format!("chart/differential/{name}"), move || compare(&helm, &archive))
+            Trial::test(format!("chart/differential/{name}"), move || compare(helm, &archive))
         })
         .collect()
 }
 
 /// Every variant of a chart.
-fn compare(helm: &Path, archive: &Path) -> Result<(), Failed> {
+fn compare(helm: &Helm, archive: &Path) -> Result<(), Failed> {
     let chart = source::load(archive)?;
+    let digest = helm::digest(&[&fs::read(archive)?]);
     let folder = tempfile::tempdir()?;
     let values_file = folder.path().join("values.yaml");
     let mut different = Vec::new();
     let variants = variants(&chart);
     for given in &variants {
-        fs::write(&values_file, given)?;
-        let output = Command::new(helm)
-            .args(["template", "my-release", "--namespace", "istio-system", "--include-crds"])
-            .arg("--values")
-            .arg(&values_file)
-            .arg(archive)
-            .env("HOME", folder.path())
-            .output()?;
-        let expected = if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        };
+        let options = ["template", "my-release", "--namespace", "istio-system", "--include-crds"];
+        let expected = helm.remembered(&[&options.join(" "), &digest, given], || {
+            fs::write(&values_file, given)?;
+            let files: [&OsStr; 3] =
+                ["--values".as_ref(), values_file.as_os_str(), archive.as_os_str()];
+            helm.run(folder.path(), options.map(OsStr::new).into_iter().chain(files))
+        })?;
         let mut map = match yaml::parse(given)? {
             Value::Object(map) => map,
             _ => Map::new(),
@@ -142,12 +120,13 @@ fn compare(helm: &Path, archive: &Path) -> Result<(), Failed> {
                 let lines = super::super::difference(&expected, &actual);
                 different.push(format!("values {given:?}:\n{}", head(&lines)));
             }
-            (Err(expected), Err(actual)) if expected.contains(&actual) => {}
+            (Err(expected), Err(actual))
+                if helm::error_text(&expected) == helm::error_text(&actual) => {}
             (Err(expected), Err(actual)) => {
                 different.push(format!("values {given:?}: error\n{expected}\nbut\n{actual}"));
             }
             (Ok(_), Err(actual)) => {
-                different.push(format!("values {given:?}: ours fails: {actual}"))
+                different.push(format!("values {given:?}: ours fails: {actual}"));
             }
             (Err(expected), Ok(_)) => {
                 different.push(format!("values {given:?}: helm fails: {expected}"));
@@ -190,13 +169,8 @@ fn variants(chart: &Chart) -> Vec<String> {
     }
     for (key, value) in &given {
         variants.push(format!("{key}: {value:?}\n"));
-        variants.push(format!("global:\n  {key}: {value:?}\n"));
-        if *key != "profile" {
-            for profile in ["ambient", "default", "demo", "remote", "stable", "preview"] {
-                if profiles.iter().any(|known| known == profile) {
-                    variants.push(format!("{key}: {value:?}\nprofile: {profile}\n"));
-                }
-            }
+        if *key != "profile" && profiles.iter().any(|known| known == "ambient") {
+            variants.push(format!("global: {{{key}: {value:?}}}\nprofile: ambient\n"));
         }
     }
     variants.extend(OVERRIDES.iter().map(|text| (*text).to_owned()));
