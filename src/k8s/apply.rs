@@ -253,10 +253,17 @@ async fn apply_phase(
     }
 }
 
-/// The live objects, by one list per kind and namespace where that is cheaper than single reads.
+/// The live objects, by one list per kind and namespace where that is cheaper than single reads. What controllers put into a
+/// namespace of this connection is not read: it is not as wanted by chance.
 async fn read_live(cluster: &Cluster, items: &[Item]) -> Result<BTreeMap<ObjectRef, Value>, Error> {
     let mut groups: BTreeMap<(Arc<Resource>, Option<String>), Vec<&Item>> = BTreeMap::new();
     for item in items {
+        let reference = &item.reference;
+        let place = reference.namespace.as_deref().filter(|_| item.resource.namespaced);
+        let is_new = |place| cluster.is_surely_new(&item.resource, place, &reference.name);
+        if place.is_some_and(is_new) {
+            continue;
+        }
         let key = (item.resource.clone(), item.reference.namespace.clone());
         groups.entry(key).or_default().push(item);
     }
@@ -388,6 +395,9 @@ async fn apply_one(
         Change::Configured
     };
     secrets::learn(cluster.redactor(), &answer.value);
+    if !options.dry_run {
+        cluster.wrote(&item.resource, &answer.value, answer.status == 201);
+    }
     if item.resource.plural == "customresourcedefinitions" && !options.dry_run {
         cluster.learn(&answer.value);
     }

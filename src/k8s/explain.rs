@@ -15,7 +15,7 @@ use super::logs;
 use super::read::list_page_by_page;
 use super::readiness::condition;
 use super::resource::Resource;
-use super::watch::Watch;
+use super::watch::{Beginning, Watch};
 
 /// How long an image may fail to come without saying that it does not exist.
 const IMAGE_GRACE: Duration = Duration::from_secs(30);
@@ -103,10 +103,10 @@ impl Explainer {
         if !matches!(pods, Pods::None)
             && let Ok(kind) = cluster.resource_of("v1", "Pod").await
         {
-            self.pods = cluster.watch(&kind, namespace, "", None).await.ok();
+            self.pods = cluster.watch(&kind, namespace, "", Beginning::List).await.ok();
         }
         if let Ok(kind) = cluster.resource_of("v1", "Event").await {
-            self.events = cluster.watch(&kind, namespace, "", None).await.ok();
+            self.events = cluster.watch(&kind, namespace, "", Beginning::List).await.ok();
         }
         if let Some(events) = &self.events {
             let old = events.all().into_iter().map(|event| {

@@ -2,7 +2,7 @@
 //!
 //! A kind's objects are read once, cluster-wide, and serve every later read and every wait that is met already, as long as this
 //! connection has written nothing and for at most two seconds of the target's time. With the first write all of it is forgotten for good: from
-//! then on every read goes to the server. Secrets are never read this way, nor kinds of more than one page.
+//! then on every read goes to the server (but a wait for an object that was just applied begins at the answer). Secrets are never read this way, nor kinds of more than one page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use super::resource::Resource;
 
 /// How long a snapshot may be used.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// How long the answer to a write may begin a watch. Servers keep the versions of some minutes; an older one costs a list.
+const WRITTEN: Duration = Duration::from_secs(30);
 
 /// Objects of one kind by namespace (empty for cluster-scoped kinds) and name.
 pub(super) type Objects = BTreeMap<(String, String), Arc<Value>>;
@@ -39,6 +42,10 @@ struct State {
     seen: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
     /// Answers to narrow reads by path and query: the same question within a moment has the same answer.
     answers: BTreeMap<String, (Duration, Arc<Value>)>,
+    /// What the server answered to an apply: a wait for it goes on from there, by a watch from its resourceVersion.
+    written: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
+    /// Namespaces that this connection created, with what it has applied in them since.
+    own: BTreeMap<String, BTreeSet<(Resource, String)>>,
 }
 
 struct Taken {
@@ -148,6 +155,50 @@ impl Cluster {
     fn fresh(&self, kept: &(Duration, Arc<Value>)) -> Option<Arc<Value>> {
         let age = self.clock().monotonic().saturating_sub(kept.0);
         (age <= FRESH).then(|| kept.1.clone())
+    }
+
+    /// Whether an object cannot be as wanted yet: its namespace is this connection's, and nothing of that name was
+    /// applied in it.
+    pub(super) fn is_surely_new(&self, resource: &Resource, namespace: &str, name: &str) -> bool {
+        let state = self.snapshots().state.lock();
+        let applied = state.own.get(namespace);
+        applied.is_some_and(|applied| !applied.contains(&(resource.clone(), name.to_owned())))
+    }
+
+    /// Keeps the answer to an apply; of Secrets only that it was.
+    pub(super) fn wrote(&self, resource: &Resource, object: &Value, created: bool) {
+        let (namespace, name) = key_of(object);
+        if let Some(applied) = self.snapshots().state.lock().own.get_mut(&namespace) {
+            applied.insert((resource.clone(), name.clone()));
+        }
+        if created && resource.plural == "namespaces" && resource.group.is_empty() {
+            self.snapshots().state.lock().own.insert(name.clone(), BTreeSet::new());
+        }
+        if resource.plural == "secrets" {
+            return;
+        }
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        let now = self.clock().monotonic();
+        let mut state = self.snapshots().state.lock();
+        state.written.retain(|_, (at, _)| now.saturating_sub(*at) <= WRITTEN);
+        state.written.insert((resource.clone(), namespace, name), (now, Arc::new(object)));
+    }
+
+    /// An object as the server answered when it was applied a moment ago.
+    pub(super) fn written(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        let key = (resource.clone(), namespace.to_owned(), name.to_owned());
+        let now = self.clock().monotonic();
+        let state = self.snapshots().state.lock();
+        let (at, object) = state.written.get(&key)?;
+        (now.saturating_sub(*at) <= WRITTEN).then(|| object.clone())
     }
 
     /// Forgets what was read, because the caller waits for the world to change.

@@ -15,7 +15,7 @@ use super::jsonpath::{Found, JsonPath, plain};
 use super::read::{Listed, list_page_by_page};
 use super::readiness::{self, Verdict};
 use super::resource::Resource;
-use super::watch::Watch;
+use super::watch::{Beginning, Watch};
 use crate::base::progress::Waiting;
 
 /// What is waited for.
@@ -226,6 +226,9 @@ async fn wait_for_group(
     }
     let mut watch = cluster.open_watch(&resource, namespace, &fields);
     if watch.is_none() {
+        watch = watch_written(cluster, &group, &fields).await?;
+    }
+    if watch.is_none() {
         listed = Some(list_page_by_page(cluster, &resource, namespace, "", &fields).await?);
     }
     for (at, wanted) in group {
@@ -246,7 +249,10 @@ async fn wait_for_group(
     }
     let watch = match watch.take() {
         Some(watch) => watch,
-        None => cluster.watch(&resource, namespace, &fields, listed).await?,
+        None => {
+            let beginning = listed.map_or(Beginning::List, Beginning::Listed);
+            cluster.watch(&resource, namespace, &fields, beginning).await?
+        }
     };
     let waits = open.into_iter().map(|(at, wanted)| {
         let watch = watch.clone();
@@ -257,6 +263,32 @@ async fn wait_for_group(
     });
     met.extend(try_join_all(waits).await?);
     Ok(met)
+}
+
+/// The watch on objects that were all applied a moment ago and are not as wanted yet: it needs no list.
+async fn watch_written(
+    cluster: &Cluster,
+    group: &[(usize, Wanted)],
+    fields: &str,
+) -> Result<Option<Arc<Watch>>, Error> {
+    let Some((_, first)) = group.first() else { return Ok(None) };
+    let mut objects = Vec::new();
+    for (_, wanted) in group {
+        let place =
+            wanted.namespace.as_deref().filter(|_| wanted.resource.namespaced).unwrap_or_default();
+        let Some(object) = cluster.written(&wanted.resource, place, &wanted.name) else {
+            return Ok(None);
+        };
+        // What the write itself made so may be otherwise by now.
+        let is_gone = matches!(wanted.goal, Goal::Deleted { .. });
+        if is_gone || !matches!(wanted.goal.judge(Some(&object)), Verdict::NotYet(_)) {
+            return Ok(None);
+        }
+        objects.push(object);
+    }
+    let namespace = first.namespace.as_deref();
+    let beginning = Beginning::Objects(objects);
+    cluster.watch(&first.resource, namespace, fields, beginning).await.map(Some)
 }
 
 fn find(listed: &Listed, name: &str) -> Option<Value> {

@@ -39,6 +39,18 @@ struct Key {
     resource: Arc<Resource>,
     namespace: Option<String>,
     fields: String,
+    /// The only objects that it knows from the beginning; none: it began with a list.
+    begun_with: Vec<String>,
+}
+
+/// Where a watch begins.
+pub(super) enum Beginning {
+    /// With a list of its own.
+    List,
+    /// With a list that was just made.
+    Listed(Listed),
+    /// With some objects as they were at these versions; others come with their next change.
+    Objects(Vec<Arc<Value>>),
 }
 
 /// A followed collection.
@@ -66,8 +78,8 @@ struct State {
 }
 
 impl State {
-    fn fill(&self, items: Vec<Value>) {
-        let objects = items.into_iter().map(|item| (key_of(&item), Arc::new(item))).collect();
+    fn fill(&self, items: impl IntoIterator<Item = Arc<Value>>) {
+        let objects = items.into_iter().map(|item| (key_of(&item), item)).collect();
         *self.objects.write() = objects;
         self.changes.send_modify(|count| *count += 1);
     }
@@ -109,20 +121,24 @@ impl Cluster {
         namespace: Option<&str>,
         fields: &str,
     ) -> Option<Arc<Watch>> {
-        let key = key(resource, namespace, fields);
+        let key = key(resource, namespace, fields, Vec::new());
         let watch = self.watches().open.lock().get(&key)?.upgrade()?;
         watch.started.initialized().then_some(watch)
     }
 
-    /// Follows a collection, from a list that was just made or from a new one; shared with everybody who follows it.
+    /// Follows a collection; shared with everybody who follows it.
     pub(super) async fn watch(
         &self,
         resource: &Arc<Resource>,
         namespace: Option<&str>,
         fields: &str,
-        listed: Option<Listed>,
+        beginning: Beginning,
     ) -> Result<Arc<Watch>, Error> {
-        let key = key(resource, namespace, fields);
+        let begun_with = match &beginning {
+            Beginning::List | Beginning::Listed(_) => Vec::new(),
+            Beginning::Objects(objects) => objects.iter().map(|object| key_of(object).1).collect(),
+        };
+        let key = key(resource, namespace, fields, begun_with);
         let watch = {
             let mut open = self.watches().open.lock();
             open.retain(|_, watch| watch.strong_count() > 0);
@@ -142,13 +158,16 @@ impl Cluster {
             })
         };
         let start = async {
-            let listed = match listed {
-                Some(listed) => listed,
-                None => key.list(self).await?,
+            let (objects, version) = match beginning {
+                Beginning::List => arcs(key.list(self).await?),
+                Beginning::Listed(listed) => arcs(listed),
+                Beginning::Objects(objects) => {
+                    let version = oldest(&objects);
+                    (objects, version)
+                }
             };
-            watch.state.fill(listed.items);
-            let state = watch.state.clone();
-            let follow = follow(self.clone(), key, state, listed.resource_version);
+            watch.state.fill(objects);
+            let follow = follow(self.clone(), key, watch.state.clone(), version);
             // Only one caller gets here: the cell is initialised once.
             let _ = watch.task.set(tokio::spawn(follow));
             Ok::<_, Error>(())
@@ -158,8 +177,28 @@ impl Cluster {
     }
 }
 
-fn key(resource: &Arc<Resource>, namespace: Option<&str>, fields: &str) -> Key {
+fn arcs(listed: Listed) -> (Vec<Arc<Value>>, String) {
+    (listed.items.into_iter().map(Arc::new).collect(), listed.resource_version)
+}
+
+/// The version from which on a watch misses no change of any of them. Versions are compared as numbers, which the API
+/// promises for those of one kind; of others the watch tells all objects anew.
+fn oldest(objects: &[Arc<Value>]) -> String {
+    let version = |object: &Arc<Value>| {
+        object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok())
+    };
+    let versions: Option<Vec<u64>> = objects.iter().map(version).collect();
+    versions.and_then(|all| all.into_iter().min()).map_or_else(String::new, |all| all.to_string())
+}
+
+fn key(
+    resource: &Arc<Resource>,
+    namespace: Option<&str>,
+    fields: &str,
+    begun_with: Vec<String>,
+) -> Key {
     Key {
+        begun_with,
         resource: resource.clone(),
         namespace: namespace.filter(|_| resource.namespaced).map(str::to_owned),
         fields: fields.to_owned(),
@@ -215,7 +254,7 @@ async fn follow(cluster: Cluster, key: Key, state: Arc<State>, mut version: Stri
             match key.list(&cluster).await {
                 Ok(listed) => {
                     version = listed.resource_version;
-                    state.fill(listed.items);
+                    state.fill(listed.items.into_iter().map(Arc::new));
                     continue;
                 }
                 Err(error) => tracing::debug!(%error, "list again for a watch"),
