@@ -160,16 +160,36 @@ pub async fn list_objects(
     if let Some(objects) = objects {
         let labels = equalities(&options.labels).unwrap_or_default();
         let within = namespace.filter(|_| resource.namespaced);
-        let chosen = objects
-            .iter()
-            .filter(|((place, _), _)| within.is_none_or(|namespace| place == namespace))
-            .filter(|(_, object)| {
-                labels.iter().all(|(name, value)| object["metadata"]["labels"][*name] == **value)
-            });
-        return Ok(chosen.map(|(_, object)| (**object).clone()).collect());
+        return Ok(choose(objects.values().map(|object| &**object), within, &labels));
+    }
+    let labels = if wide { equalities(&options.labels).unwrap_or_default() } else { Vec::new() };
+    if !labels.is_empty()
+        && let Some(kept) = cluster.chosen(resource, namespace, &labels)
+    {
+        return Ok(choose(kept.iter(), namespace.filter(|_| resource.namespaced), &labels));
     }
     let listed = list_page_by_page(cluster, resource, namespace, &options.labels, &options.fields);
-    Ok(listed.await?.items)
+    let items = listed.await?.items;
+    if !labels.is_empty() {
+        cluster.keep_chosen(resource, namespace, &labels, &items);
+    }
+    Ok(items)
+}
+
+/// The objects of a namespace (`None`: of all) that carry all of these labels.
+fn choose<'a>(
+    objects: impl Iterator<Item = &'a Value>,
+    namespace: Option<&str>,
+    labels: &[(&str, &str)],
+) -> Vec<Value> {
+    objects
+        .map(|object| (object, &object["metadata"]))
+        .filter(|(_, metadata)| namespace.is_none_or(|place| metadata["namespace"] == place))
+        .filter(|(_, metadata)| {
+            labels.iter().all(|(name, value)| metadata["labels"][*name] == **value)
+        })
+        .map(|(object, _)| object.clone())
+        .collect()
 }
 
 /// A label selector that only asks for equal values, as pairs; `None` for any other.

@@ -1,8 +1,8 @@
 //! What a run that writes nothing has read already: a second run of a script needs one list per kind, not one request per object.
 //!
 //! A kind's objects are read once, cluster-wide, and serve every later read and every wait that is met already, as long as this
-//! connection has written nothing and for at most two seconds of the target's time. With the first write all of it is forgotten for good: from
-//! then on every read goes to the server (but a wait for an object that was just applied begins at the answer). Secrets are never read this way, nor kinds of more than one page.
+//! connection has written nothing and for at most five seconds of the target's time. With the first write all of it is forgotten for good: from
+//! then on every read goes to the server (but a wait for an object that was just applied begins at the answer). Secrets are never listed for this (a list of some by their labels serves the same question again), nor kinds of more than one page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::read::first_page;
 use super::resource::Resource;
 
 /// How long a snapshot may be used.
-const FRESH: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(5);
 
 /// How long the answer to a write may begin a watch. Servers keep the versions of some minutes; an older one costs a list.
 const WRITTEN: Duration = Duration::from_secs(30);
@@ -42,10 +42,20 @@ struct State {
     seen: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
     /// Answers to narrow reads by path and query: the same question within a moment has the same answer.
     answers: BTreeMap<String, (Duration, Arc<Value>)>,
+    /// Lists by labels, each with the namespace it was asked for.
+    chosen: Vec<Chosen>,
     /// What the server answered to an apply: a wait for it goes on from there, by a watch from its resourceVersion.
     written: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
     /// Namespaces that this connection created, with what it has applied in them since.
     own: BTreeMap<String, BTreeSet<(Resource, String)>>,
+}
+
+struct Chosen {
+    at: Duration,
+    resource: Resource,
+    namespace: Option<String>,
+    labels: BTreeSet<(String, String)>,
+    objects: Arc<Vec<Value>>,
 }
 
 struct Taken {
@@ -157,6 +167,47 @@ impl Cluster {
         (age <= FRESH).then(|| kept.1.clone())
     }
 
+    /// Keeps a list by labels for the same and for narrower questions.
+    pub(super) fn keep_chosen(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        labels: &[(&str, &str)],
+        objects: &[Value],
+    ) {
+        if self.is_quiet() {
+            let chosen = Chosen {
+                at: self.clock().monotonic(),
+                resource: resource.clone(),
+                namespace: namespace.map(str::to_owned),
+                labels: owned(labels),
+                objects: Arc::new(objects.to_vec()),
+            };
+            self.snapshots().state.lock().chosen.push(chosen);
+        }
+    }
+
+    /// A list of a moment ago that holds all objects with these labels in a namespace (`None`: in all).
+    pub(super) fn chosen(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        labels: &[(&str, &str)],
+    ) -> Option<Arc<Vec<Value>>> {
+        if !self.is_quiet() {
+            return None;
+        }
+        let (now, labels) = (self.clock().monotonic(), owned(labels));
+        let mut state = self.snapshots().state.lock();
+        state.chosen.retain(|kept| now.saturating_sub(kept.at) <= FRESH);
+        let holds = |kept: &&Chosen| {
+            kept.resource == *resource
+                && kept.labels.is_subset(&labels)
+                && (kept.namespace.is_none() || kept.namespace.as_deref() == namespace)
+        };
+        state.chosen.iter().find(holds).map(|kept| kept.objects.clone())
+    }
+
     /// Whether an object cannot be as wanted yet: its namespace is this connection's, and nothing of that name was
     /// applied in it.
     pub(super) fn is_surely_new(&self, resource: &Resource, namespace: &str, name: &str) -> bool {
@@ -208,12 +259,17 @@ impl Cluster {
         state.asked.clear();
         state.seen.clear();
         state.answers.clear();
+        state.chosen.clear();
     }
 
     /// Whether this connection has written nothing.
     fn is_quiet(&self) -> bool {
         self.counter().total().1 == 0
     }
+}
+
+fn owned(labels: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn key_of(object: &Value) -> (String, String) {

@@ -106,7 +106,7 @@ impl Bed {
         let parameters = Self::guide_parameters()?;
         let mut arguments = vec!["run", script];
         // Only what a script declares may be set on it.
-        if script.ends_with("all.rhai") {
+        if script == "scripts/all.rhai" {
             arguments.extend(parameters.iter().map(String::as_str));
         } else {
             arguments.push("--allow-unproven");
