@@ -70,7 +70,7 @@ fn evaluate(session: &Session, args: &Args) -> u8 {
         }
         Err(error) => {
             reporter.error(&error, &|name| session.text_of(name));
-            error.kind.exit_code()
+            session.host.exit_code(&error)
         }
     }
 }

@@ -131,7 +131,7 @@ fn conclude(start: &Start, session: &Session, error: Option<&Diagnostic>) -> u8 
     let any = |status| checks.iter().any(|check| check.status == status);
     let unproven = any(CheckStatus::Unproven) && !host.settings.allow_unproven;
     let code = match error {
-        Some(error) => error.kind.exit_code(),
+        Some(error) => host.exit_code(error),
         None if any(CheckStatus::Failed) || unproven => ErrorKind::Verification.exit_code(),
         None => 0,
     };
@@ -140,7 +140,7 @@ fn conclude(start: &Start, session: &Session, error: Option<&Diagnostic>) -> u8 
         return code;
     };
     let next = error
-        .filter(|error| !matches!(error.kind, ErrorKind::Usage | ErrorKind::Script))
+        .filter(|error| error.kind != ErrorKind::Usage)
         .and_then(|_| host.run.failed_step())
         .map(|step| resume(&start.environment.arguments, &step));
     reporter.summary(&RunEnd {

@@ -2,7 +2,7 @@
 //! counts of arguments, undefined variables, and habits that fail later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rhai::{AST, ASTNode, Dynamic, Engine, Expr, FnCallExpr, Map, Position, Stmt};
 
@@ -55,12 +55,20 @@ pub fn check(session: &Session, scripts: &[Script]) -> Vec<Finding> {
         session,
         builtin: builtin(&session.engine),
         modules: BTreeMap::new(),
+        reading: Vec::new(),
         findings: Vec::new(),
     };
     for script in scripts {
         checker.file(script, false);
     }
     checker.findings
+}
+
+/// The names of the functions and methods of the language itself, operators left out.
+pub fn language_functions() -> Vec<String> {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    let is_word = |name: &String| name.starts_with(|c: char| c.is_ascii_alphabetic());
+    NAMES.get_or_init(|| builtin(&Engine::new()).into_iter().filter(is_word).collect()).clone()
 }
 
 /// The names of the functions that Rhai itself brings.
@@ -99,6 +107,8 @@ struct Checker<'a> {
     builtin: BTreeSet<String>,
     /// Public functions of the modules that were read, by the name of their file.
     modules: BTreeMap<String, Option<Functions>>,
+    /// The files whose imports are being read, outermost first.
+    reading: Vec<String>,
     findings: Vec<Finding>,
 }
 
@@ -141,10 +151,10 @@ impl Checker<'_> {
                 public.entry(function.name.to_owned()).or_default().insert(function.params.len());
             }
         }
-        // A circle of imports must end here as well: the file counts as read before its imports are.
-        self.modules.insert(script.name.clone(), Some(public.clone()));
         let mut file = File { script, own, imports: BTreeMap::new() };
+        self.reading.push(script.name.clone());
         self.imports(&mut file, &ast);
+        self.reading.pop();
         let mut nodes: Vec<(Severity, Diagnostic, Position)> = Vec::new();
         ast.walk(&mut |path| {
             self.node(&file, path, &mut nodes);
@@ -172,6 +182,18 @@ impl Checker<'_> {
         });
         for (path, alias, at) in found {
             let functions = match self.session.host.scripts.module(&path, Some(&file.script.name)) {
+                Ok(script) if self.reading.contains(&script.name) => {
+                    let begin = self.reading.iter().position(|name| *name == script.name);
+                    let mut circle = self.reading[begin.unwrap_or(0)..].to_vec();
+                    circle.push(script.name.clone());
+                    self.report(
+                        Severity::Error,
+                        super::scripts::circular(&circle),
+                        &file.script.name,
+                        at,
+                    );
+                    None
+                }
                 Ok(script) => match self.modules.get(&script.name) {
                     Some(known) => known.clone(),
                     None => {
@@ -292,6 +314,7 @@ impl Checker<'_> {
                 continue;
             }
             for (key, at) in keys(argument) {
+                let at = key_place(&file.script.text, &key, at);
                 if function.options.iter().any(|option| option.name == key) {
                     continue;
                 }
@@ -350,6 +373,32 @@ fn keys(argument: &Expr) -> Vec<(String, Position)> {
             .unwrap_or_default(),
         _ => Vec::new(),
     }
+}
+
+/// Where a key stands in the text of a map that begins at `from`: the parser keeps no places inside of constant maps.
+fn key_place(text: &str, key: &str, from: Position) -> Position {
+    let (Some(first), Some(column)) = (from.line(), from.position()) else { return from };
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    for (index, line) in text.lines().enumerate().skip(first - 1).take(50) {
+        let skipped: usize = if index + 1 == first {
+            line.chars().take(column - 1).map(char::len_utf8).sum()
+        } else {
+            0
+        };
+        for (at, _) in line[skipped..].match_indices(key) {
+            let (before, after) = (&line[..skipped + at], &line[skipped + at + key.len()..]);
+            let is_key = after.trim_start_matches('"').trim_start().starts_with(':');
+            if is_key && !before.ends_with(is_name) {
+                let column = before.chars().count() + 1;
+                let place = |number: usize| u16::try_from(number).ok();
+                return match (place(index + 1), place(column)) {
+                    (Some(line), Some(column)) => Position::new(line, column),
+                    _ => from,
+                };
+            }
+        }
+    }
+    from
 }
 
 fn unknown(path: &str, known: &[String]) -> Diagnostic {

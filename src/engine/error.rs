@@ -3,31 +3,59 @@
 //! A `Diagnostic` travels through a script as the map `#{kind, message, causes, hints, source, line, column, trace}`, so
 //! that `catch (e)` can match on `e.kind`; at the top it becomes the same diagnostic again.
 
-use rhai::{Array, Dynamic, EvalAltResult, Map, ParseErrorType, Position as RhaiPosition};
+use std::path::Path;
 
-use super::catalog;
+use rhai::{
+    Array, Dynamic, EvalAltResult, LexError, Map, ParseErrorType, Position as RhaiPosition,
+};
+
 use super::convert::{type_of, type_word};
+use super::session::MAX_CALLS;
+use super::{catalog, check};
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Frame, Position};
 use crate::base::suggest;
 
 /// What a cancelled run ends with; scripts cannot catch it.
 pub const INTERRUPTED: &str = "interrupted";
+/// A script that does not end.
+pub const ENDLESS: &str = "the script did too many operations: an endless loop?";
+/// How a text without a file is named.
+pub const TEXT: &str = "<input>";
 /// What a run ends with whose time is up; scripts cannot catch it.
 pub const TIMED_OUT: &str = "timed out";
 
-/// The script error of a diagnostic that a host function returned at `position` of `source`.
+/// The script error of a diagnostic that the host function `function` returned at `position` of `source`.
 pub fn to_script(
     mut diagnostic: Diagnostic,
+    function: &str,
     source: Option<&str>,
     position: RhaiPosition,
 ) -> Box<EvalAltResult> {
     if diagnostic.kind == ErrorKind::Interrupted {
         return EvalAltResult::ErrorTerminated(INTERRUPTED.into(), position).into();
     }
-    if diagnostic.at.is_none() {
-        diagnostic.at = place(source, position);
+    let here = place(source, position);
+    match &diagnostic.at {
+        None => diagnostic.at = here,
+        // A text that the script made has no file: its line is told beside the place of the call.
+        Some(at) if at.file.as_os_str() == TEXT && at.column == 0 => {
+            diagnostic.causes.insert(0, format!("it is line {} of the text", at.line));
+            diagnostic.at = here;
+        }
+        // The place is in a file that the function read; the call is how the run got there.
+        Some(at) if diagnostic.trace.is_empty() && !is_script(&at.file) => {
+            diagnostic.trace.extend(here.map(|at| Frame { function: function.to_owned(), at }));
+        }
+        Some(_) => {}
     }
     EvalAltResult::ErrorRuntime(to_map(&diagnostic).into(), position).into()
+}
+
+/// Whether a place is in a script, and not in a chart or manifest.
+fn is_script(file: &Path) -> bool {
+    file.extension().is_some_and(|found| found == "rhai")
+        || file.starts_with("std")
+        || file.as_os_str() == TEXT
 }
 
 /// The map that a script catches.
@@ -202,15 +230,13 @@ fn innermost(error: &EvalAltResult) -> Diagnostic {
         EvalAltResult::ErrorAssignmentToConstant(name, _) => {
             script(format!("`{name}` is a constant and cannot be assigned"))
         }
-        EvalAltResult::ErrorTooManyOperations(_) => Diagnostic::new(
-            ErrorKind::Failed,
-            "the script did too many operations: an endless loop?",
-        )
+        EvalAltResult::ErrorTooManyOperations(_) => Diagnostic::new(ErrorKind::Failed, ENDLESS)
         .hint("end the loop on a condition, or wait with `k8s::wait`, `http::probe` or `retry`"),
         EvalAltResult::ErrorStackOverflow(_) => Diagnostic::new(
             ErrorKind::Failed,
             "functions call each other too deeply: endless recursion?",
-        ),
+        )
+        .hint(format!("end the recursion on a condition; calls nest at most {MAX_CALLS} deep")),
         EvalAltResult::ErrorDataTooLarge(what, _) => {
             Diagnostic::new(ErrorKind::Failed, format!("a value grew too large: {what}"))
         }
@@ -247,6 +273,14 @@ pub fn terminated(token: &str) -> Diagnostic {
 pub fn parse_error(error: &ParseErrorType) -> Diagnostic {
     let script = |message: String| Diagnostic::new(ErrorKind::Script, message);
     match error {
+        ParseErrorType::BadInput(LexError::UnterminatedString) => {
+            script("the string is not closed".to_owned())
+                .hint("end it with `\"`; a text of several lines stands between backticks")
+        }
+        ParseErrorType::BadInput(LexError::MalformedChar(text)) => {
+            script(format!("`'{text}'` is not a single character"))
+                .hint(format!("strings stand in double quotes: `\"{text}\"`"))
+        }
         ParseErrorType::VariableUndefined(name) => unknown_variable(name),
         ParseErrorType::ModuleUndefined(name) => unknown_module(name),
         ParseErrorType::UnexpectedEOF => {
@@ -286,6 +320,19 @@ pub fn unknown_function(signature: &str, known: &[String]) -> Diagnostic {
         let given = if arguments.is_empty() { 0 } else { arguments.split(',').count() };
         return wrong_count(function, given);
     }
+    let words: Vec<&str> = arguments.split(", ").filter(|word| !word.is_empty()).collect();
+    let is_operator = !path.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    if let ([left, right], true) = (&words[..], is_operator) {
+        let diagnostic = Diagnostic::new(
+            ErrorKind::Script,
+            format!("`{path}` does not work on {} and {}", with_article(left), with_article(right)),
+        );
+        return if words.contains(&"()") {
+            diagnostic.hint("`()` is a value that is missing: `value ?? default` stands in for it")
+        } else {
+            diagnostic.hint("make them the same type first: `parse_int(text)`, `number.to_string()`")
+        };
+    }
     let diagnostic = Diagnostic::new(
         ErrorKind::Script,
         format!("there is no function `{path}` that takes ({arguments})"),
@@ -296,7 +343,12 @@ pub fn unknown_function(signature: &str, known: &[String]) -> Diagnostic {
             "a closure was called with a wrong number of arguments",
         );
     }
-    match near_function(path, known) {
+    let methods: Vec<String> =
+        if known.is_empty() { check::language_functions() } else { known.to_vec() };
+    if methods.iter().any(|method| method == path) {
+        return diagnostic.hint(format!("there is a `{path}`, but not for these types"));
+    }
+    match near_function(path, &methods) {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,
     }

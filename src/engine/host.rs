@@ -1,5 +1,6 @@
 //! What all functions of a run share: the target, the clock, the files granted, the reporter; the only `block_on`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Host {
     runtime: OnceLock<tokio::runtime::Runtime>,
     target: OnceLock<Target>,
     opening: Mutex<()>,
+    /// Whether a script began to run: what fails before that changed nothing.
+    begun: AtomicBool,
     /// When the run must have ended, on the target's clock.
     deadline: OnceLock<Duration>,
 }
@@ -71,6 +74,7 @@ impl Host {
             runtime: OnceLock::new(),
             target: OnceLock::new(),
             opening: Mutex::new(()),
+            begun: AtomicBool::new(false),
             deadline: OnceLock::new(),
         })
     }
@@ -96,6 +100,23 @@ impl Host {
             let _ = self.deadline.set(opened.clock.monotonic() + limit);
         }
         Ok(self.target.get_or_init(|| opened))
+    }
+
+    /// A script begins to run.
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// The exit code of an error: what is wrong with a script ends with 2 as long as nothing ran, with 1 afterwards.
+    pub fn exit_code(&self, error: &Diagnostic) -> u8 {
+        let begun = self.begun.load(Ordering::Relaxed);
+        match error.kind {
+            ErrorKind::Script if begun => ErrorKind::Failed.exit_code(),
+            ErrorKind::Argument | ErrorKind::NotFound | ErrorKind::Invalid if !begun => {
+                ErrorKind::Script.exit_code()
+            }
+            kind => kind.exit_code(),
+        }
     }
 
     /// A script named on the command line.

@@ -6,6 +6,7 @@
 //! from), `error` (script errors and diagnostics), `target` (which cluster).
 
 pub mod api;
+mod brackets;
 pub mod builtin;
 pub mod call;
 pub mod cancel;

@@ -17,7 +17,7 @@ use rhai::{
     NativeCallContext, Position, Scope, Shared,
 };
 
-use super::error;
+use super::{brackets, error};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::suggest;
 
@@ -86,7 +86,7 @@ impl Scripts {
     /// Finds a script named on the command line or by `run_script`: below `current`, in the workspace, else the embedded one.
     ///
     /// # Errors
-    /// `NotFound` with the near name, `Invalid` when it is not UTF-8.
+    /// `Usage` with the near name, `Invalid` when it is not UTF-8.
     pub fn find(&self, name: &str, current: &Path) -> Result<Script, Diagnostic> {
         let with_extension = if Path::new(name).extension().is_some() {
             name.to_owned()
@@ -110,17 +110,28 @@ impl Scripts {
             self.texts.write().insert(shown.clone(), text.into());
             return Ok(Script { name: shown, path: None, text: text.into() });
         }
-        let diagnostic =
-            Diagnostic::new(ErrorKind::NotFound, format!("there is no script `{name}`"))
-                .cause("looked in the current folder, the workspace and the built-in scripts");
+        let diagnostic = Diagnostic::new(ErrorKind::Usage, format!("there is no script `{name}`"))
+            .cause("looked in the current folder, the workspace and the built-in scripts");
         let known: Vec<String> = SCRIPTS
             .files()
             .filter(|file| file.path().extension().is_some_and(|found| found == "rhai"))
             .map(|file| format!("scripts/{}", file.path().display()))
             .collect();
-        Err(match suggest::near(name, known.iter().map(String::as_str)) {
+        let beside = std::fs::read_dir(current.join(name).parent().unwrap_or(current));
+        let beside: Vec<String> = beside
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().extension().is_some_and(|found| found == "rhai"))
+            .map(|entry| {
+                let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+                folder.join(entry.file_name()).display().to_string()
+            })
+            .collect();
+        let names = beside.iter().chain(&known).map(String::as_str);
+        Err(match suggest::near(name, names) {
             Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
-            None => diagnostic,
+            None => diagnostic.hint(format!("the built-in scripts are {}", known.join(", "))),
         })
     }
 
@@ -196,12 +207,21 @@ impl Scripts {
                 at.column = lines[before - 1].trim_end().chars().count() + 1;
                 diagnostic.message = "expected `;` at the end of the statement".to_owned();
             }
-        } else if diagnostic.at.is_none() && !lines.is_empty() {
+        } else if !lines.is_empty()
+            && diagnostic.at.as_ref().is_none_or(|at| at.line > lines.len())
+        {
+            // What is missing at the very end is missing after the last line that holds something.
+            let last = lines.iter().rposition(|line| !line.trim().is_empty()).unwrap_or(0);
             diagnostic.at = Some(crate::base::diagnostic::Position {
                 file: name.into(),
-                line: lines.len(),
-                column: lines.last().map_or(0, |line| line.chars().count() + 1),
+                line: last + 1,
+                column: lines[last].trim_end().chars().count() + 1,
             });
+        }
+        if let (Some(at), Some(opened)) = (&diagnostic.at, missing_closer(problem))
+            && let Some((line, column)) = brackets::open_at(&text, opened, (at.line, at.column))
+        {
+            return diagnostic.hint(format!("`{opened}` was opened at {name}:{line}:{column}"));
         }
         diagnostic
     }
@@ -253,6 +273,17 @@ impl Scripts {
     }
 }
 
+/// The bracket whose end a compile error misses.
+fn missing_closer(problem: &rhai::ParseError) -> Option<char> {
+    let rhai::ParseErrorType::MissingToken(token, _) = problem.err_type() else { return None };
+    match token.as_str() {
+        "}" => Some('{'),
+        ")" => Some('('),
+        "]" => Some('['),
+        _ => None,
+    }
+}
+
 /// `std/…` of every module of the standard library.
 pub fn standard_modules() -> Vec<String> {
     let mut names: Vec<String> = STDLIB
@@ -290,7 +321,8 @@ impl ModuleResolver for Resolver {
         path: &str,
         position: Position,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let fail = |diagnostic| error::to_script(diagnostic, source, position);
+        let import = format!("import \"{path}\"");
+        let fail = |diagnostic| error::to_script(diagnostic, &import, source, position);
         let script = self.0.module(path, source).map_err(fail)?;
         let modified =
             script.path.as_ref().and_then(|path| std::fs::metadata(path).ok()?.modified().ok());
@@ -313,6 +345,12 @@ impl ModuleResolver for Resolver {
     }
 }
 
+/// Files that import each other, the first one again at the end.
+pub(super) fn circular(circle: &[String]) -> Diagnostic {
+    Diagnostic::new(ErrorKind::Script, format!("circular import: {}", circle.join(" -> ")))
+        .hint("move what both files need into a third one")
+}
+
 /// Keeps a file on the stack of imports while it is being imported.
 pub struct Importing;
 
@@ -326,11 +364,7 @@ impl Importing {
             if let Some(at) = importing.iter().position(|known| known == name) {
                 let mut circle = importing[at..].to_vec();
                 circle.push(name.to_owned());
-                return Err(Diagnostic::new(
-                    ErrorKind::Script,
-                    format!("circular import: {}", circle.join(" -> ")),
-                )
-                .hint("move what both files need into a third one"));
+                return Err(circular(&circle));
             }
             importing.push(name.to_owned());
             Ok(Self)

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope};
+use rhai::{AST, ASTNode, Dynamic, Engine, EvalAltResult, OptimizationLevel, Scope, Stmt};
 
 use super::host::Host;
 use super::outline::{self, Outline};
@@ -18,7 +18,7 @@ use crate::report::state::Counts;
 /// Operations that one script may do; a run of the guide needs far below a million.
 const MAX_OPERATIONS: u64 = 50_000_000;
 /// Function calls inside of each other.
-const MAX_CALLS: usize = 256;
+pub const MAX_CALLS: usize = 256;
 /// Expressions inside of each other.
 const MAX_DEPTH: usize = 512;
 /// Bytes of a string.
@@ -131,6 +131,7 @@ impl Session {
 
     fn run_ast(&self, script: &Script, ast: &AST) -> Result<Dynamic, Diagnostic> {
         let _guard = Importing::begin(&script.name)?;
+        self.host.begin();
         let done = catch_unwind(AssertUnwindSafe(|| {
             self.engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), ast)
         }))
@@ -138,7 +139,9 @@ impl Session {
             Diagnostic::new(ErrorKind::Bug, "the script host crashed")
                 .cause(register::panic_text(panic.as_ref()))
         })?;
-        finish(done, &script.name)
+        finish(done, &script.name).map_err(|problem| {
+            if problem.message == error::ENDLESS { with_loops(problem, script, ast) } else { problem }
+        })
     }
 
     /// Evaluates one expression or a few statements; what they define is lost afterwards.
@@ -252,6 +255,26 @@ impl Session {
             Some(name) => Err(params::unknown("the run", name, &known, ErrorKind::Usage)),
         }
     }
+}
+
+/// Names the loops of a script that did too much: Rhai forgets on its way up which one ran.
+fn with_loops(mut problem: Diagnostic, script: &Script, ast: &AST) -> Diagnostic {
+    let mut places = Vec::new();
+    ast.walk(&mut |path| {
+        if let Some(ASTNode::Stmt(Stmt::While(_, at) | Stmt::Do(_, _, at))) = path.last()
+            && let (Some(line), Some(column)) = (at.line(), at.position())
+        {
+            places.push((line, column));
+        }
+        true
+    });
+    places.sort_unstable();
+    for (line, column) in places.into_iter().take(3) {
+        let text = script.text.lines().nth(line - 1).unwrap_or_default().trim();
+        problem =
+            problem.hint(format!("look at the loop at {}:{line}:{column}: `{text}`", script.name));
+    }
+    problem
 }
 
 fn next(outline: &Outline, from: &str) -> Vec<(String, bool, String)> {

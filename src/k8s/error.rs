@@ -351,7 +351,7 @@ fn refusal_hint(status: &Status) -> Option<String> {
             "the admission webhook or policy named above decides: change the object to meet it"
         }
         403 if message.contains("is being terminated") => {
-            "wait until the namespace is gone: `k8s::wait(\"namespace\", NAME, \"delete\")`"
+            "wait until the namespace is gone: `k8s::wait(\"namespace\", NAME, #{ deleted: true })`"
         }
         403 => {
             "ask for a role that allows it, or act as somebody else with `--as`; `k8s::can_i` tells in advance"

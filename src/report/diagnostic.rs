@@ -95,9 +95,10 @@ fn place(
     }
     let bar = style.dim("|");
     lines.push(format!("{} {bar}", " ".repeat(width)));
+    let column = start_of_path(source[at.line - 1], at.column);
     for number in at.line.saturating_sub(AROUND).max(1)..=last {
         let line = source[number - 1].replace('\t', " ");
-        let (line, cut) = window(&line, if number == at.line { at.column } else { 0 });
+        let (line, cut) = window(&line, if number == at.line { column } else { 0 });
         if number != at.line && line.trim().is_empty() {
             continue;
         }
@@ -106,12 +107,12 @@ fn place(
                 .trim_end()
                 .to_owned(),
         );
-        if number == at.line && at.column > 0 {
-            let length = token_length(&line, at.column - 1 - cut);
+        if number == at.line && column > 0 {
+            let length = token_length(&line, column - 1 - cut);
             lines.push(format!(
                 "{} {bar} {}{}",
                 " ".repeat(width),
-                " ".repeat(at.column - 1 - cut),
+                " ".repeat(column - 1 - cut),
                 style.red(&"^".repeat(length))
             ));
         }
@@ -125,7 +126,29 @@ fn window(line: &str, column: usize) -> (String, usize) {
         return (line.to_owned(), 0);
     }
     let start = column.saturating_sub(MAX_WIDTH / 2).min(letters.len() - MAX_WIDTH);
-    (letters[start..start + MAX_WIDTH].iter().collect(), start)
+    let end = start + MAX_WIDTH;
+    let mut shown: Vec<char> = letters[start..end].to_vec();
+    if start > 0 {
+        shown[0] = '…';
+    }
+    if end < letters.len() {
+        shown[MAX_WIDTH - 1] = '…';
+    }
+    (shown.into_iter().collect(), start)
+}
+
+/// The column where a call's path begins: Rhai gives the place of `apply` in `k8s::apply`.
+fn start_of_path(line: &str, column: usize) -> usize {
+    let letters: Vec<char> = line.chars().collect();
+    let mut at = column.saturating_sub(1).min(letters.len());
+    while at > 2 && letters[at - 2..at] == [':', ':'] {
+        let name = letters[..at - 2].iter().rev().take_while(|c| c.is_alphanumeric() || **c == '_');
+        match name.count() {
+            0 => break,
+            length => at -= 2 + length,
+        }
+    }
+    if column == 0 { 0 } else { at + 1 }
 }
 
 /// How many characters the caret underlines: the name or the quoted text that begins there.

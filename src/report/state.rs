@@ -80,7 +80,7 @@ pub struct State {
     pub(super) facts: Vec<(String, String)>,
     warnings: BTreeSet<String>,
     /// For each wait: its last reason and when it was told.
-    waits: BTreeMap<String, (String, Duration)>,
+    waits: BTreeMap<String, (Vec<String>, Duration)>,
     /// Objects by name, so that one written twice counts once.
     objects: BTreeMap<ObjectRef, Change>,
 }
@@ -190,16 +190,20 @@ impl State {
             return false;
         }
         match self.waits.get_mut(&waiting.what) {
-            Some((reason, told)) => {
-                let news = *reason != waiting.reason || now.saturating_sub(*told) >= HEARTBEAT;
+            Some((reasons, told)) => {
+                // A reason that comes and goes, such as the two words of an image that cannot be pulled, is told once.
+                let is_new = !reasons.contains(&waiting.reason);
+                let news = is_new || now.saturating_sub(*told) >= HEARTBEAT;
+                if is_new {
+                    reasons.push(waiting.reason.clone());
+                }
                 if news {
-                    waiting.reason.clone_into(reason);
                     *told = now;
                 }
                 news
             }
             None => {
-                self.waits.insert(waiting.what.clone(), (waiting.reason.clone(), now));
+                self.waits.insert(waiting.what.clone(), (vec![waiting.reason.clone()], now));
                 true
             }
         }

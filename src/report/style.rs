@@ -108,8 +108,17 @@ impl Style {
         let reason = if waiting.reason.is_empty() {
             String::new()
         } else {
-            format!(" {} {}", self.glyph("—", "-"), waiting.reason)
+            format!(" {} {}", self.glyph("—", "-"), cut(&waiting.reason))
         };
         format!("waiting {} for {}{reason}", human(waiting.since), waiting.what)
     }
+}
+
+/// A reason as one line of a log that stays readable; an error says the whole.
+fn cut(reason: &str) -> String {
+    const LONGEST: usize = 220;
+    if reason.chars().count() <= LONGEST {
+        return reason.to_owned();
+    }
+    format!("{}…", reason.chars().take(LONGEST - 1).collect::<String>())
 }

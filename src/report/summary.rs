@@ -27,7 +27,7 @@ pub fn target_line(target: &TargetLine, style: &Style) -> String {
     }
     parts.push(target.server.clone());
     parts.push(target.version.clone());
-    if !target.user.is_empty() && !target.rehearsal {
+    if !target.user.is_empty() {
         parts.push(format!("as {}", target.user));
     }
     parts.retain(|part| !part.is_empty());

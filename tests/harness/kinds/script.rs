@@ -76,7 +76,7 @@ fn transcript(settings: Settings, options: ReportOptions, script: &str) -> Strin
         Ok(_) => 0,
         Err(error) => {
             reporter.error(error, &|name| session.text_of(name));
-            error.kind.exit_code()
+            session.host.exit_code(error)
         }
     };
     if let Ok(value) = &done {
