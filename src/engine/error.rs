@@ -231,7 +231,9 @@ fn innermost(error: &EvalAltResult) -> Diagnostic {
             script(format!("`{name}` is a constant and cannot be assigned"))
         }
         EvalAltResult::ErrorTooManyOperations(_) => Diagnostic::new(ErrorKind::Failed, ENDLESS)
-        .hint("end the loop on a condition, or wait with `k8s::wait`, `http::probe` or `retry`"),
+            .hint(
+                "end the loop on a condition, or wait with `k8s::wait`, `http::probe` or `retry`",
+            ),
         EvalAltResult::ErrorStackOverflow(_) => Diagnostic::new(
             ErrorKind::Failed,
             "functions call each other too deeply: endless recursion?",
@@ -330,7 +332,8 @@ pub fn unknown_function(signature: &str, known: &[String]) -> Diagnostic {
         return if words.contains(&"()") {
             diagnostic.hint("`()` is a value that is missing: `value ?? default` stands in for it")
         } else {
-            diagnostic.hint("make them the same type first: `parse_int(text)`, `number.to_string()`")
+            diagnostic
+                .hint("make them the same type first: `parse_int(text)`, `number.to_string()`")
         };
     }
     let diagnostic = Diagnostic::new(

@@ -82,12 +82,7 @@ fn invoke(
         if let Some(cause) = host.cancel.cause() {
             return EvalAltResult::ErrorTerminated(cause.token().into(), position).into();
         }
-        error::to_script(
-            diagnostic,
-            &function.path(),
-            current_source(context).as_deref(),
-            position,
-        )
+        error::to_script(diagnostic, &function.path(), current_source(context).as_deref(), position)
     })
 }
 

@@ -207,8 +207,7 @@ impl Scripts {
                 at.column = lines[before - 1].trim_end().chars().count() + 1;
                 diagnostic.message = "expected `;` at the end of the statement".to_owned();
             }
-        } else if !lines.is_empty()
-            && diagnostic.at.as_ref().is_none_or(|at| at.line > lines.len())
+        } else if !lines.is_empty() && diagnostic.at.as_ref().is_none_or(|at| at.line > lines.len())
         {
             // What is missing at the very end is missing after the last line that holds something.
             let last = lines.iter().rposition(|line| !line.trim().is_empty()).unwrap_or(0);

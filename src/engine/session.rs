@@ -140,7 +140,11 @@ impl Session {
                 .cause(register::panic_text(panic.as_ref()))
         })?;
         finish(done, &script.name).map_err(|problem| {
-            if problem.message == error::ENDLESS { with_loops(problem, script, ast) } else { problem }
+            if problem.message == error::ENDLESS {
+                with_loops(problem, script, ast)
+            } else {
+                problem
+            }
         })
     }
 
