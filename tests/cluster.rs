@@ -9,6 +9,8 @@ mod bed;
 mod guide;
 #[path = "cluster/kill.rs"]
 mod kill;
+#[path = "cluster/normal.rs"]
+mod normal;
 #[path = "cluster/refusals.rs"]
 mod refusals;
 #[path = "cluster/worlds.rs"]

@@ -50,15 +50,21 @@ impl Default for Options {
 pub enum StartError {
     #[error("the sandbox cannot start the thread of its controllers")]
     Thread(#[source] io::Error),
+    #[error("the sandbox cannot make the certificate authority of its API server")]
+    Authority(#[source] certificates::CertificateError),
     #[error("the sandbox's API server refuses an object of a fresh cluster: {}", .0.message)]
     Bootstrap(Status),
 }
+
+/// What lives beside the API server: nodes, the mesh's authority, the API server's.
+type Parts = (Arc<World>, Arc<certificates::Authority>, Arc<certificates::Authority>);
 
 /// A running cluster; it ends when dropped.
 pub struct Cluster {
     server: Arc<ApiServer>,
     world: Arc<World>,
     authority: Arc<certificates::Authority>,
+    identity: Arc<certificates::Authority>,
     dialer: SharedDialer,
     data_plane: Arc<DataPlane>,
     runtime: tokio::runtime::Handle,
@@ -70,22 +76,28 @@ impl Cluster {
     pub fn start(options: &Options) -> Result<Self, StartError> {
         let world = Arc::new(World::default());
         let authority = Arc::new(certificates::Authority::default());
-        let mut all: Vec<Box<dyn Controller>> = controllers::all(&ClusterFacts::default());
+        let identity = Arc::new(certificates::Authority::named("kubernetes"));
+        let root = identity.root().map_err(StartError::Authority)?;
+        let facts = ClusterFacts { root_ca: root.certificate };
+        let mut all: Vec<Box<dyn Controller>> = controllers::all(&facts);
         all.push(Box::new(Kubelet::new(world.clone())));
         all.extend(mesh::all(&authority));
-        Self::start_with(options, all, world, authority)
+        Self::start_with(options, all, (world, authority, identity), &facts)
     }
 
     /// Starts a cluster without controllers: an API server that only stores.
     pub fn without_controllers(options: &Options) -> Result<Self, StartError> {
-        Self::start_with(options, Vec::new(), Arc::default(), Arc::default())
+        let identity = Arc::new(certificates::Authority::named("kubernetes"));
+        let facts = ClusterFacts::default();
+        let parts = (Arc::default(), Arc::default(), identity);
+        Self::start_with(options, Vec::new(), parts, &facts)
     }
 
     fn start_with(
         options: &Options,
         controllers: Vec<Box<dyn Controller>>,
-        world: Arc<World>,
-        authority: Arc<certificates::Authority>,
+        (world, authority, identity): Parts,
+        facts: &ClusterFacts,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Handle::current();
         let clock = VirtualClock::starting_at(options.epoch);
@@ -93,11 +105,20 @@ impl Cluster {
         let server = ApiServer::new(clock, options.seed);
         let runner =
             Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
-        bootstrap::cluster(&*server, options.n_nodes).map_err(StartError::Bootstrap)?;
+        bootstrap::cluster(&*server, options.n_nodes, facts).map_err(StartError::Bootstrap)?;
         let data_plane = DataPlane::new(server.clone(), world.clone(), authority.clone());
         server.set_nodes(Some(data_plane.nodes()));
         let dialer = data_plane.dialer();
-        Ok(Self { server, world, authority, dialer, data_plane, runtime, _runner: runner })
+        Ok(Self {
+            server,
+            world,
+            authority,
+            identity,
+            dialer,
+            data_plane,
+            runtime,
+            _runner: runner,
+        })
     }
 
     /// A client that speaks HTTP to the API server over streams in memory.
@@ -133,6 +154,11 @@ impl Cluster {
     /// The mesh's certificate authority.
     pub fn authority(&self) -> Arc<certificates::Authority> {
         self.authority.clone()
+    }
+
+    /// The API server's certificate authority.
+    pub fn identity(&self) -> Arc<certificates::Authority> {
+        self.identity.clone()
     }
 
     /// Opens connections to addresses and names of the cluster.

@@ -32,6 +32,18 @@ pub enum ListType {
     Map(Vec<String>),
 }
 
+/// What becomes of a field of a built-in kind that has its zero value, as its Go type has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unset {
+    /// A pointer, or nothing known: what is given stays, what is absent stays so.
+    #[default]
+    Kept,
+    /// Left out, also when it was given.
+    Omitted,
+    /// Written out as this value.
+    Written(Value),
+}
+
 /// The schema of one value.
 #[derive(Clone, Debug)]
 pub struct Schema {
@@ -57,6 +69,10 @@ pub struct Schema {
     pub embedded_resource: bool,
     pub nullable: bool,
     pub description: Option<String>,
+    /// Of a field of a built-in kind.
+    pub unset: Unset,
+    /// A `resource.Quantity`.
+    pub quantity: bool,
     /// The node as written, for the value checks (`enum`, `pattern`, `minimum`, `maxItems`, `format`, `oneOf`,
     /// `x-kubernetes-validations`, …).
     pub source: Arc<Value>,

@@ -83,6 +83,7 @@ fn pod_account(server: &ApiServer, object: &mut Value) -> Result<(), Status> {
         .unwrap_or(true);
     tolerations(object);
     fill_pod(object);
+    app_armor(object);
     if automount {
         mount_token(server, object);
     }
@@ -107,6 +108,33 @@ fn fill_pod(object: &mut Value) {
     }
 }
 
+/// The profiles of AppArmor that old annotations name appear as fields.
+fn app_armor(object: &mut Value) {
+    let Some(annotations) = object["metadata"]["annotations"].as_object().cloned() else { return };
+    for list in ["initContainers", "containers"] {
+        let Some(containers) = object["spec"].get_mut(list).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for container in containers.iter_mut().filter(|container| container.is_object()) {
+            let name = container["name"].as_str().unwrap_or_default();
+            let key = format!("container.apparmor.security.beta.kubernetes.io/{name}");
+            let Some(profile) = annotations.get(&key).and_then(Value::as_str) else { continue };
+            let profile = match profile {
+                "unconfined" => json!({ "type": "Unconfined" }),
+                "runtime/default" => json!({ "type": "RuntimeDefault" }),
+                other => match other.strip_prefix("localhost/") {
+                    Some(path) => json!({ "type": "Localhost", "localhostProfile": path }),
+                    None => continue,
+                },
+            };
+            let context = &mut container["securityContext"];
+            if context["appArmorProfile"].is_null() {
+                context["appArmorProfile"] = profile;
+            }
+        }
+    }
+}
+
 fn tolerations(object: &mut Value) {
     let spec = &mut object["spec"];
     let mut list = spec["tolerations"].as_array().cloned().unwrap_or_default();
@@ -127,6 +155,7 @@ fn tolerations(object: &mut Value) {
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 fn mount_token(server: &ApiServer, object: &mut Value) {
+    let pod = format!("{}/{}", metadata_text(object, "namespace"), metadata_text(object, "name"));
     let spec = &mut object["spec"];
     let named = |volume: &Value| {
         volume["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-"))
@@ -134,7 +163,7 @@ fn mount_token(server: &ApiServer, object: &mut Value) {
     let mut volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
     let name = match volumes.iter().find(|volume| named(volume)) {
         Some(volume) => volume["name"].as_str().unwrap_or_default().to_owned(),
-        None => format!("kube-api-access-{}", server.random_suffix(5)),
+        None => format!("kube-api-access-{}", server.random_for(&pod).suffix(5)),
     };
     let mut mounted = false;
     for list in ["initContainers", "containers"] {

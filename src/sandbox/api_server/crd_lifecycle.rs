@@ -145,6 +145,9 @@ impl ApiServer {
                 set("Established", "False", "NotAccepted", "not all names are accepted");
             }
         }
+        if let Some((holds, reason, message)) = approval(crd) {
+            set("KubernetesAPIApprovalPolicyConformant", holds, reason, &message);
+        }
         status["conditions"] = conditions.into();
         let mut versions = status["storedVersions"].as_array().cloned().unwrap_or_default();
         for version in crd["spec"]["versions"].as_array().into_iter().flatten() {
@@ -210,6 +213,37 @@ impl ApiServer {
             Ok(object)
         });
     }
+}
+
+/// Whether a CRD in a group of the Kubernetes project says who approved it: status, reason and message.
+fn approval(crd: &Value) -> Option<(&'static str, &'static str, String)> {
+    const NAME: &str = "api-approved.kubernetes.io";
+    let group = crd["spec"]["group"].as_str().unwrap_or_default();
+    let protected = ["k8s.io", "kubernetes.io"].iter().any(|domain| {
+        group == *domain || group.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    });
+    if !protected {
+        return None;
+    }
+    let approved = crd["metadata"]["annotations"][NAME].as_str().unwrap_or_default();
+    Some(if approved.is_empty() {
+        let message = format!(
+            "protected groups must have approval annotation \"{NAME}\", see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        ("False", "MissingAnnotation", message)
+    } else if approved.starts_with("unapproved") {
+        ("False", "UnapprovedAnnotation", format!("not approved: \"{approved}\""))
+    } else if approved
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty())
+    {
+        ("True", "ApprovedAnnotation", format!("approved in {approved}"))
+    } else {
+        let message = format!(
+            "protected groups must have approval annotation \"{NAME}\" with either a URL or a reason starting with \"unapproved\", see https://github.com/kubernetes/enhancements/pull/1111"
+        );
+        ("False", "InvalidAnnotation", message)
+    })
 }
 
 fn condition<'a>(conditions: &'a Value, kind: &str) -> Option<&'a Value> {

@@ -24,7 +24,7 @@ mod structural;
 mod subresources;
 mod verbs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -65,7 +65,10 @@ pub(crate) struct ApiServer {
     pub(crate) kinds: Kinds,
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) counters: Counters,
+    seed: u64,
     random: Mutex<Random>,
+    /// How many names were made of a prefix.
+    generated: Mutex<BTreeMap<String, u64>>,
     not_modelled: Mutex<BTreeSet<String>>,
     nodes: RwLock<Option<Arc<dyn Nodes>>>,
     /// Policies and addresses that writes ask for, kept up to date by `crd_lifecycle` and `normalise`.
@@ -118,6 +121,8 @@ impl ApiServer {
             kinds: Kinds::builtin(),
             clock,
             counters: Counters::default(),
+            seed,
+            generated: Mutex::default(),
             random: Mutex::new(Random::seeded(seed)),
             not_modelled: Mutex::default(),
             nodes: RwLock::new(None),
@@ -163,6 +168,22 @@ impl ApiServer {
 
     fn random_suffix(&self, length: usize) -> String {
         self.random.lock().suffix(length)
+    }
+
+    /// A name made of a prefix: the n-th of a prefix is always the same.
+    fn generated_name(&self, prefix: &str) -> String {
+        let count = {
+            let mut generated = self.generated.lock();
+            let count = generated.entry(prefix.to_owned()).or_default();
+            *count += 1;
+            *count
+        };
+        format!("{prefix}{}", self.random_for(&format!("{prefix} {count}")).suffix(5))
+    }
+
+    /// Randomness that only depends on the seed and a name.
+    fn random_for(&self, name: &str) -> Random {
+        Random::for_name(self.seed, name)
     }
 
     /// One object in the version of `kind`.

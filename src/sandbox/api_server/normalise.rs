@@ -315,6 +315,11 @@ fn secret(object: &mut Value) {
 fn custom_definition(object: &mut Value) {
     let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     fill(&mut spec["conversion"], "strategy", json!("None"));
+    if let Some(service) = spec.pointer_mut("/conversion/webhook/clientConfig/service")
+        && service.is_object()
+    {
+        fill(service, "port", json!(443));
+    }
     let names = &mut spec["names"];
     if let Some(kind) = names["kind"].as_str().map(str::to_owned) {
         fill(names, "singular", kind.to_lowercase().into());
@@ -618,7 +623,7 @@ fn allocate(
 impl ApiServer {
     fn free_cluster_ip(&self, key: &str, dry_run: bool) -> String {
         let mut addresses = self.addresses.lock();
-        let mut random = self.random.lock();
+        let mut random = self.random_for(&format!("address of {key}"));
         loop {
             // 10.96.0.0/16 without its first addresses, which are given by hand.
             let number = random.below(65_000) + 256;
@@ -634,7 +639,7 @@ impl ApiServer {
 
     fn free_node_port(&self, key: &str, dry_run: bool) -> Result<u16, Status> {
         let mut addresses = self.addresses.lock();
-        let mut random = self.random.lock();
+        let mut random = self.random_for(&format!("port of {key}"));
         let span = usize::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
         if addresses.node_ports.len() >= span {
             return Err(status::internal("failed to allocate a nodePort: range is full"));

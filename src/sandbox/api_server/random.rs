@@ -14,6 +14,14 @@ impl Random {
         Self { state: seed }
     }
 
+    /// A source of its own for a name: what it gives does not depend on what happened before or beside.
+    pub(crate) fn for_name(seed: u64, name: &str) -> Self {
+        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        Self { state: seed ^ hash }
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;

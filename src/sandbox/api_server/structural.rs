@@ -1,4 +1,4 @@
-//! What decoding into Go types does to an object of a built-in kind: wrong types are refused, nulls go, defaults come.
+//! What decoding into Go types does to an object of a built-in kind: wrong types are refused, defaults come.
 
 use serde_json::Value;
 
@@ -8,35 +8,6 @@ use crate::sandbox::schema::{Schema, SchemaType};
 /// `a.b`
 fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
-}
-
-/// Removes null fields, as decoding into Go structs does.
-pub(crate) fn drop_nulls(schema: &Schema, value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            if schema.preserve_unknown && schema.properties.is_empty() {
-                return;
-            }
-            fields.retain(|name, value| !value.is_null() || !schema.properties.contains_key(name));
-            for (name, value) in fields {
-                if let Some(child) = schema.field(name) {
-                    if value.is_null() && child.kind == SchemaType::String {
-                        // A null in a map of texts is the empty text.
-                        *value = Value::String(String::new());
-                    }
-                    drop_nulls(child, value);
-                }
-            }
-        }
-        Value::Array(items) => {
-            if let Some(child) = &schema.items {
-                for item in items {
-                    drop_nulls(child, item);
-                }
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Sets what is absent and has a default that the server sets.

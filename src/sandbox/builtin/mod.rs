@@ -5,6 +5,7 @@
 //! a schema is resolved when its kind is first used. `defaults` adds what the server's Go code defaults.
 
 pub(crate) mod defaults;
+mod go_fields;
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::schema::{ListType, Schema, SchemaType};
+use super::schema::{ListType, Schema, SchemaType, Unset};
 
 static DATA: &[u8] = include_bytes!("kinds.json.gz");
 
@@ -148,6 +149,8 @@ fn anything() -> Schema {
         patch_merge_key: None,
         default: None,
         required: Vec::new(),
+        unset: Unset::Kept,
+        quantity: false,
         preserve_unknown: true,
         embedded_resource: false,
         nullable: true,
@@ -163,6 +166,7 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
         None => {
             let mut schema = anything();
             schema.kind = kind_of(type_name, node);
+            schema.quantity = type_name.ends_with(".resource.Quantity");
             schema.preserve_unknown = false;
             schema.nullable = true;
             let mut source = serde_json::Map::new();
@@ -177,6 +181,7 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
             if let Some(default) = defaults::of_field(type_name, field) {
                 mark(&mut child, default);
             }
+            child.unset = go_fields::of_field(type_name, field);
             schema.properties.insert(field.clone(), Arc::new(child));
         }
     }

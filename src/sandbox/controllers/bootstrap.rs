@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::kinds::{ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, NODES, SERVICES};
-use super::{MANAGER, object};
+use super::{ClusterFacts, MANAGER, bootstrap_system, object};
 use crate::sandbox::api::{Api, Status};
 
 /// The address of the first node; the next ones follow.
 const FIRST_NODE: u8 = 2;
 
 /// Makes the objects of a fresh cluster with `n_nodes` nodes; what exists already is left alone.
-pub fn cluster(api: &dyn Api, n_nodes: u8) -> Result<(), Status> {
+pub fn cluster(api: &dyn Api, n_nodes: u8, facts: &ClusterFacts) -> Result<(), Status> {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         if api.get(&NAMESPACES, "", name).is_none() {
             let namespace =
@@ -18,6 +18,7 @@ pub fn cluster(api: &dyn Api, n_nodes: u8) -> Result<(), Status> {
             api.create("kube-apiserver", namespace)?;
         }
     }
+    bootstrap_system::objects(api, facts)?;
     for index in 0..n_nodes {
         node(api, index)?;
     }

@@ -76,7 +76,8 @@ fn revision(api: &dyn Api, set: &Value) -> Result<String, Status> {
     let number = revisions.iter().filter_map(|revision| revision["revision"].as_i64()).max();
     let mut labels = set["spec"]["template"]["metadata"]["labels"].clone();
     labels[HASH] = json!(hash);
-    let generation = object::generation(set).to_string();
+    // The annotations of the set, which hold the number of its template too.
+    let annotations = set["metadata"]["annotations"].clone();
     api.create(
         MANAGER,
         json!({
@@ -86,7 +87,7 @@ fn revision(api: &dyn Api, set: &Value) -> Result<String, Status> {
                 "name": format!("{}-{hash}", object::name(set)),
                 "namespace": object::namespace(set),
                 "labels": labels,
-                "annotations": { "deprecated.daemonset.template.generation": generation },
+                "annotations": annotations,
                 "ownerReferences": [object::controller_reference(set)],
             },
             "data": data,

@@ -150,7 +150,7 @@ impl Controller for Autoscalers {
         }
         let status = json!({
             "conditions": conditions,
-            "currentMetrics": null,
+            "currentMetrics": [{ "type": "" }],
             "currentReplicas": replicas,
             "desiredReplicas": scaler["status"]["desiredReplicas"].as_i64().unwrap_or(0),
         });

@@ -1,5 +1,6 @@
 //! Service + pods → EndpointSlice and Endpoints.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -11,7 +12,44 @@ use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The endpoint slice and the endpoints controller.
-pub(super) struct Endpoints;
+#[derive(Default)]
+pub(super) struct Endpoints {
+    /// When a Service and its pods last changed, by their Service: an index of what was already written.
+    seen: BTreeMap<(String, String), Triggers>,
+}
+
+/// The moments that endpoints go back to.
+#[derive(Default)]
+struct Triggers {
+    service: String,
+    pods: BTreeMap<String, String>,
+}
+
+impl Endpoints {
+    /// The first change since the last look; `None` when neither the Service nor a pod is why endpoints are written.
+    fn last_change(&mut self, service: &Value, pods: &[Arc<Value>]) -> Option<String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let created = text(&service["metadata"]["creationTimestamp"]);
+        let times: BTreeMap<String, String> = pods
+            .iter()
+            .filter_map(|pod| {
+                let ready = object::condition(pod, "Ready")?;
+                Some((object::name(pod).to_owned(), text(&ready["lastTransitionTime"])))
+            })
+            .collect();
+        let key = object::key(service);
+        let is_new = !self.seen.contains_key(&key);
+        let seen = self.seen.entry(key).or_default();
+        let changed = times.iter().filter(|(pod, time)| seen.pods.get(*pod) < Some(time));
+        let first = changed
+            .map(|(_, time)| time)
+            .chain((created > seen.service).then_some(&created))
+            .min()
+            .cloned();
+        *seen = Triggers { service: created.clone(), pods: times };
+        if is_new { Some(created) } else { first }
+    }
+}
 
 impl Controller for Endpoints {
     fn name(&self) -> &'static str {
@@ -35,6 +73,7 @@ impl Controller for Endpoints {
 
     fn reconcile(&mut self, api: &dyn Api, namespace: &str, name: &str) -> Result<Requeue, Status> {
         let Some(service) = api.get(&SERVICES, namespace, name) else {
+            self.seen.remove(&(namespace.to_owned(), name.to_owned()));
             return remove(api, namespace, name);
         };
         if service["spec"]["selector"].as_object().is_none_or(|labels| labels.is_empty()) {
@@ -49,8 +88,9 @@ impl Controller for Endpoints {
                     && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
             })
             .collect();
-        write_slice(api, &service, &pods)?;
-        write_endpoints(api, &service, &pods)?;
+        let changed = last_change(self.last_change(&service, &pods));
+        write_slice(api, &service, &pods, &changed)?;
+        write_endpoints(api, &service, &pods, &changed)?;
         Ok(Requeue::OnChange)
     }
 }
@@ -95,7 +135,12 @@ fn ports(service: &Value, pod: Option<&Value>) -> Vec<Value> {
         .collect()
 }
 
-fn write_slice(api: &dyn Api, service: &Value, pods: &[Arc<Value>]) -> Result<(), Status> {
+fn write_slice(
+    api: &dyn Api,
+    service: &Value,
+    pods: &[Arc<Value>],
+    changed: &Value,
+) -> Result<(), Status> {
     let (namespace, name) = object::key(service);
     let publish = service["spec"]["publishNotReadyAddresses"] == true;
     let mut endpoints: Vec<Value> = pods
@@ -140,7 +185,7 @@ fn write_slice(api: &dyn Api, service: &Value, pods: &[Arc<Value>]) -> Result<()
             "generateName": format!("{name}-"),
             "namespace": namespace,
             "labels": labels,
-            "annotations": last_change(api),
+            "annotations": changed.clone(),
             "ownerReferences": [object::controller_reference(service)],
         });
         return api.create(MANAGER, slice).map(drop);
@@ -156,13 +201,17 @@ fn write_slice(api: &dyn Api, service: &Value, pods: &[Arc<Value>]) -> Result<()
     }
     let mut metadata = old["metadata"].clone();
     metadata["labels"] = Value::Object(labels);
-    metadata["annotations"] = last_change(api);
+    metadata["annotations"] = changed.clone();
     slice["metadata"] = metadata;
     api.update(MANAGER, slice).map(drop)
 }
 
-fn last_change(api: &dyn Api) -> Value {
-    json!({ "endpoints.kubernetes.io/last-change-trigger-time": object::now(api) })
+/// The annotations of endpoints that go back to a moment.
+fn last_change(changed: Option<String>) -> Value {
+    match changed {
+        Some(time) => json!({ "endpoints.kubernetes.io/last-change-trigger-time": time }),
+        None => json!({}),
+    }
 }
 
 fn target(pod: &Value) -> Value {
@@ -174,7 +223,12 @@ fn target(pod: &Value) -> Value {
     })
 }
 
-fn write_endpoints(api: &dyn Api, service: &Value, pods: &[Arc<Value>]) -> Result<(), Status> {
+fn write_endpoints(
+    api: &dyn Api,
+    service: &Value,
+    pods: &[Arc<Value>],
+    changed: &Value,
+) -> Result<(), Status> {
     let (namespace, name) = object::key(service);
     let address = |pod: &Arc<Value>| {
         json!({
@@ -204,7 +258,7 @@ fn write_endpoints(api: &dyn Api, service: &Value, pods: &[Arc<Value>]) -> Resul
             "name": name,
             "namespace": namespace,
             "labels": labels,
-            "annotations": last_change(api),
+            "annotations": changed.clone(),
         },
     });
     if !subsets.is_empty() {

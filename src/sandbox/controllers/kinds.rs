@@ -54,6 +54,12 @@ collections! {
     MUTATING_WEBHOOKS = ("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations");
     /// `customresourcedefinitions.apiextensions.k8s.io`
     CRDS = ("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+    /// `validatingadmissionpolicies.admissionregistration.k8s.io`
+    ADMISSION_POLICIES = ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies");
+    /// `ipaddresses.networking.k8s.io`
+    IP_ADDRESSES = ("networking.k8s.io", "v1", "ipaddresses");
+    /// `configurationstates.metallb.io`
+    CONFIGURATION_STATES = ("metallb.io", "v1beta1", "configurationstates");
     /// `gatewayclasses.gateway.networking.k8s.io`
     GATEWAY_CLASSES = ("gateway.networking.k8s.io", "v1", "gatewayclasses");
     /// `gateways.gateway.networking.k8s.io`

@@ -9,6 +9,9 @@ pub mod bootstrap;
 pub mod kinds;
 pub mod object;
 
+mod addresses;
+mod admission_policies;
+mod bootstrap_system;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -42,9 +45,11 @@ pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
         Box::new(job::Jobs),
-        Box::new(endpoints::Endpoints),
+        Box::new(endpoints::Endpoints::default()),
         Box::new(disruption::DisruptionBudgets),
         Box::new(disruption::Autoscalers),
+        Box::new(addresses::IpAddresses),
+        Box::new(admission_policies::AdmissionPolicies),
         Box::new(namespace::Namespaces),
         Box::new(garbage::GarbageCollector::default()),
     ]

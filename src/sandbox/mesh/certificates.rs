@@ -1,13 +1,15 @@
-//! istiod's certificate authority: what it puts into ConfigMaps, webhooks and proxies.
+//! The certificate authorities of the simulated components: istiod's for proxies and webhooks, MetalLB's for its webhooks,
+//! the API server's own.
 
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the sandbox's mesh authority: {0}")]
+#[error("the sandbox's certificate authority: {0}")]
 pub struct CertificateError(#[from] rcgen::Error);
 
 /// A certificate and its key, PEM.
@@ -17,13 +19,25 @@ pub struct Pair {
     pub key: String,
 }
 
-/// The authority of the mesh, made when it is first asked.
-#[derive(Default)]
+/// An authority, made when it is first asked.
 pub struct Authority {
+    name: (DnType, &'static str),
     root: Mutex<Option<Pair>>,
 }
 
+impl Default for Authority {
+    /// The mesh's.
+    fn default() -> Self {
+        Self { name: (DnType::OrganizationName, "cluster.local"), root: Mutex::default() }
+    }
+}
+
 impl Authority {
+    /// An authority with a common name.
+    pub fn named(name: &'static str) -> Self {
+        Self { name: (DnType::CommonName, name), root: Mutex::default() }
+    }
+
     /// The root certificate and its key.
     pub fn root(&self) -> Result<Pair, CertificateError> {
         let mut root = self.root.lock();
@@ -33,12 +47,47 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::OrganizationName, "cluster.local");
+        params.distinguished_name.push(self.name.0.clone(), self.name.1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let made = Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
         *root = Some(made.clone());
         Ok(made)
+    }
+
+    /// A server's certificate for names and addresses.
+    pub fn server(&self, names: Vec<String>) -> Result<Pair, CertificateError> {
+        let common = names.first().cloned().unwrap_or_default();
+        self.leaf(CertificateParams::new(names)?, &common, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A client's certificate for a user of a group.
+    pub fn client(&self, user: &str, group: &str) -> Result<Pair, CertificateError> {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        self.leaf(params, user, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn leaf(
+        &self,
+        mut params: CertificateParams,
+        common_name: &str,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Result<Pair, CertificateError> {
+        let root = self.root()?;
+        let issuer = Issuer::from_ca_cert_pem(&root.certificate, KeyPair::from_pem(&root.key)?)?;
+        let key = KeyPair::generate()?;
+        let organization = params.distinguished_name.get(&DnType::OrganizationName).cloned();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(organization) = organization {
+            params.distinguished_name.push(DnType::OrganizationName, organization);
+        }
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &issuer)?;
+        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
     /// A workload's certificate for its SPIFFE identity.

@@ -116,15 +116,12 @@ impl ControlPlane {
                 continue;
             }
             let now = object::now(api);
-            let record = json!({
-                "holderIdentity": object::name(istiod),
-                "holderKey": "default",
-                "leaseDurationSeconds": 30,
-                "acquireTime": now,
-                "renewTime": now,
-                "leaderTransitions": 0,
-            });
-            let leader = json!({ "control-plane.alpha.kubernetes.io/leader": record.to_string() });
+            // A text in the order of the Go type's fields.
+            let record = format!(
+                "{{\"holderIdentity\":\"{}\",\"holderKey\":\"default\",\"leaseDurationSeconds\":30,\"acquireTime\":\"{now}\",\"renewTime\":\"{now}\",\"leaderTransitions\":0}}",
+                object::name(istiod)
+            );
+            let leader = json!({ "control-plane.alpha.kubernetes.io/leader": record });
             api.create(
                 MANAGER,
                 json!({
@@ -223,9 +220,11 @@ fn webhooks(api: &dyn Api, root: &str, istiod: &Value, bundle: &str) -> Result<R
                 if !ours(hook) {
                     continue;
                 }
+                // The policy follows in a write of its own, when the webhook was seen at work.
+                let known = hook["clientConfig"]["caBundle"] == bundle;
                 hook["clientConfig"]["caBundle"] = json!(bundle);
                 if validating && hook["failurePolicy"] != "Fail" {
-                    if ready >= WEBHOOK_DELAY.max(PUSH_DELAY) {
+                    if known && ready >= WEBHOOK_DELAY.max(PUSH_DELAY) {
                         hook["failurePolicy"] = json!("Fail");
                     } else {
                         next = Requeue::After(WEBHOOK_DELAY);

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::presence;
+use super::certificates::Authority;
+use super::{metal_lb_start, presence};
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
 use crate::sandbox::controllers::kinds::{
     ADDRESS_POOLS, DEPLOYMENTS, L2_ADVERTISEMENTS, NAMESPACES, NODES, SECRETS, SERVICES,
@@ -16,7 +17,16 @@ const MANAGER: &str = "metallb-controller";
 const FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 
 /// MetalLB.
-pub(super) struct MetalLb;
+pub(super) struct MetalLb {
+    /// What its webhooks are known by.
+    authority: Authority,
+}
+
+impl Default for MetalLb {
+    fn default() -> Self {
+        Self { authority: Authority::named("cert") }
+    }
+}
 
 impl Controller for MetalLb {
     fn name(&self) -> &'static str {
@@ -37,6 +47,11 @@ impl Controller for MetalLb {
         let object = &change.object;
         match (change.resource.group.as_str(), change.resource.plural.as_str()) {
             ("", "services") => vec![object::key(object), pools_key()],
+            ("admissionregistration.k8s.io", "validatingwebhookconfigurations")
+                if object::name(object).starts_with("metallb") =>
+            {
+                vec![pools_key()]
+            }
             ("metallb.io", "ipaddresspools" | "l2advertisements") => all(),
             ("", "pods")
                 if object::label(object, "app") == Some("metallb")
@@ -54,6 +69,8 @@ impl Controller for MetalLb {
         };
         if (namespace, name) == ("", "") {
             member_list(api, &controller)?;
+            metal_lb_start::certificates(api, &controller, &self.authority)?;
+            metal_lb_start::state(api, &controller)?;
             return count_pools(api);
         }
         let Some(service) = api.get(&SERVICES, namespace, name) else {

@@ -15,6 +15,7 @@ mod gateway_objects;
 mod gateway_status;
 mod gateways;
 mod metal_lb;
+mod metal_lb_start;
 pub(crate) mod policy_status;
 mod proxy_template;
 mod reference_grant;
@@ -34,6 +35,6 @@ pub fn all(authority: &Arc<certificates::Authority>) -> Vec<Box<dyn Controller>>
         Box::new(waypoint::Bindings),
         Box::new(policy_status::Policies),
         Box::new(enrolment::Enrolment),
-        Box::new(metal_lb::MetalLb),
+        Box::new(metal_lb::MetalLb::default()),
     ]
 }

@@ -26,7 +26,6 @@ mod set;
 mod typed;
 mod types;
 mod updater;
-mod zero;
 
 use std::collections::BTreeMap;
 
@@ -44,7 +43,7 @@ use self::managed::Managed;
 use self::typed::Duplicates;
 use self::types::TypeRef;
 use self::updater::{Refusal, Updater};
-use self::zero::Zeroes;
+use crate::sandbox::go_form::go_form;
 use crate::sandbox::schema::Schema;
 
 /// The name under which fields are kept that were there before ownership was recorded.
@@ -321,7 +320,7 @@ impl<'a> Target<'a> {
             metadata.remove("managedFields");
         }
         if let (Origin::BuiltIn, Some(schema)) = (self.origin, self.schema) {
-            zero::go_form(&mut object, schema, Zeroes::All);
+            go_form(&mut object, schema);
         }
         object
     }
@@ -329,7 +328,7 @@ impl<'a> Target<'a> {
     /// The form in which an object leaves.
     fn finish(&self, object: &mut Value) {
         if let (Origin::BuiltIn, Some(schema)) = (self.origin, self.schema) {
-            zero::go_form(object, schema, Zeroes::Structs);
+            go_form(object, schema);
         }
     }
 }

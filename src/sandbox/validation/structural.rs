@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::schema::{ListType, Schema, SchemaType};
+use crate::sandbox::schema::{ListType, Schema, SchemaType, Unset};
 
 /// Deeper schemas are refused: nobody writes them, and each level costs stack.
 const MAX_DEPTH: usize = 100;
@@ -102,6 +102,8 @@ fn anything() -> Schema {
         patch_merge_key: None,
         default: None,
         required: Vec::new(),
+        unset: Unset::Kept,
+        quantity: false,
         preserve_unknown: true,
         embedded_resource: false,
         nullable: true,
@@ -156,6 +158,8 @@ fn read(source: &Value, path: &str, depth: usize) -> Result<Schema, StructuralEr
         patch_merge_key: text("x-kubernetes-patch-merge-key"),
         default: node.get("default").filter(|value| !value.is_null()).cloned(),
         required: texts(node.get("required")),
+        unset: Unset::Kept,
+        quantity: false,
         preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
         embedded_resource: flag("x-kubernetes-embedded-resource"),
         nullable: flag("nullable"),

@@ -12,6 +12,7 @@ use crate::sandbox::api::Status;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, structural};
 use crate::sandbox::api_server::{admission, normalise, rules};
+use crate::sandbox::go_form::go_form;
 use crate::sandbox::ssa;
 use crate::sandbox::store::ObjectKey;
 use crate::sandbox::validation::{Cause, defaulting, prune};
@@ -44,8 +45,7 @@ impl ApiServer {
         for attempt in 0..MAX_NAMES {
             let mut object = object.clone();
             if generated {
-                let name =
-                    format!("{}{}", metadata_text(&object, "generateName"), self.random_suffix(5));
+                let name = self.generated_name(metadata_text(&object, "generateName"));
                 object["metadata"]["name"] = name.into();
             }
             let owned = self.own(kind, None, object, "", request);
@@ -216,7 +216,10 @@ impl ApiServer {
         admission::mutate(self, kind, Some(live), &mut object, "UPDATE")?;
         let generation = live["metadata"]["generation"].as_i64();
         if let Some(generation) = generation {
-            let bump = i64::from(normalise::changes_generation(kind, live, &object));
+            // Being bound to a node is no change of what the pod asks for.
+            let counts =
+                subresource != "binding" && normalise::changes_generation(kind, live, &object);
+            let bump = i64::from(counts);
             object["metadata"]["generation"] = (generation + bump).into();
         }
         let causes = rules::update(kind, live, &object, subresource);
@@ -268,7 +271,6 @@ impl ApiServer {
             if let Some(error) = structural::go_type_error(&schema, object) {
                 return Err(cannot(&error));
             }
-            structural::drop_nulls(&schema, object);
         }
         let unknown = prune::prune(&schema, object);
         if request.validation != FieldValidation::Ignore {
@@ -301,9 +303,9 @@ impl ApiServer {
             defaulting::default(&schema, object);
             return;
         }
+        go_form(object, &schema);
         structural::set_defaults(&schema, object);
         normalise::defaults(kind, object);
-        structural::drop_nulls(&schema, object);
     }
 
     /// Records in `managedFields` who owns what after this request.

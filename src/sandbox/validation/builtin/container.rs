@@ -8,7 +8,6 @@ use crate::sandbox::validation::{Cause, names};
 
 use super::check::{Check, each, join, list, text};
 use super::pod::no_back_steps;
-use super::quantity;
 
 const HANDLERS: &[&str] = &["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
 const STANDARD_RESOURCES: &[&str] = &["cpu", "memory", "ephemeral-storage"];
@@ -314,7 +313,7 @@ fn shown(amount: &Value) -> String {
 }
 
 fn size(amount: &Value) -> Option<i128> {
-    if amount.is_null() { None } else { quantity::thousandths(&shown(amount)) }
+    if amount.is_null() { None } else { crate::sandbox::quantity::thousandths(&shown(amount)) }
 }
 
 fn security(context: &Value, path: &str, check: &mut Check) {

@@ -13,7 +13,6 @@ mod container;
 mod definition;
 mod networking;
 mod pod;
-mod quantity;
 mod rbac;
 mod resources;
 mod service;

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::sandbox::validation::{Cause, names, selector};
 
 use super::check::{Check, each, join, list, same, text};
-use super::quantity;
 use super::workload::int_or_percent;
 
 const QUOTA_RESOURCES: &[&str] = &[
@@ -31,7 +30,7 @@ const QUOTA_RESOURCES: &[&str] = &[
 ];
 
 fn size(amount: &Value) -> Option<i128> {
-    quantity::thousandths(&shown(amount))
+    crate::sandbox::quantity::thousandths(&shown(amount))
 }
 
 fn shown(amount: &Value) -> String {

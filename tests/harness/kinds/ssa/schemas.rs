@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, LazyLock};
 
-use meshscript::sandbox::schema::{ListType, Schema, SchemaType};
+use meshscript::sandbox::schema::{ListType, Schema, SchemaType, Unset};
 use meshscript::sandbox::ssa::Origin;
 use serde_json::{Value, json};
 
@@ -131,7 +131,11 @@ impl Resolver<'_> {
             .as_object()
             .into_iter()
             .flatten()
-            .map(|(name, node)| (name.clone(), self.schema(node)))
+            .map(|(name, node)| {
+                let mut field = self.schema(node).as_ref().clone();
+                field.unset = unset(&field, merged["required"].as_array(), name);
+                (name.clone(), Arc::new(field))
+            })
             .collect();
         Arc::new(Schema {
             kind,
@@ -150,6 +154,8 @@ impl Resolver<'_> {
             patch_merge_key: merged["x-kubernetes-patch-merge-key"].as_str().map(str::to_owned),
             default: merged.get("default").cloned(),
             required: strings("required"),
+            unset: Unset::Kept,
+            quantity: name.ends_with(".Quantity"),
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             embedded_resource: flag("x-kubernetes-embedded-resource"),
             nullable: flag("nullable"),
@@ -157,4 +163,17 @@ impl Resolver<'_> {
             source: Arc::new(merged.clone()),
         })
     }
+}
+
+/// What OpenAPI tells of fields that Go writes out without a value: structs by `default: {}`, others by `required`.
+fn unset(field: &Schema, required: Option<&Vec<Value>>, name: &str) -> Unset {
+    let is_struct = field.kind == SchemaType::Object
+        && field.default.as_ref().and_then(Value::as_object).is_some_and(serde_json::Map::is_empty);
+    if is_struct {
+        return Unset::Written(serde_json::json!({}));
+    }
+    if required.is_some_and(|required| required.iter().any(|found| found == name)) {
+        return Unset::Written(field.default.clone().unwrap_or(Value::Null));
+    }
+    Unset::Kept
 }
