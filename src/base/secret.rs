@@ -147,13 +147,19 @@ fn forms(secret: &str) -> Vec<String> {
         URL_SAFE_NO_PAD.encode(secret),
         percent(secret),
     ];
+    forms.extend(tokens(secret));
     // Lines of a text are printed one by one; a key is known by any of them.
     for line in secret.lines().map(str::trim).chain([secret.trim()]) {
         if line.len() < MIN_LENGTH {
             continue;
         }
         forms.push(line.to_owned());
-        forms.push(unquoted(serde_json::Value::from(line).to_string()));
+        let once = unquoted(serde_json::Value::from(line).to_string());
+        if once != line {
+            // JSON in a text that is shown as JSON.
+            forms.push(unquoted(serde_json::Value::from(once.as_str()).to_string()));
+        }
+        forms.push(once);
         forms.push(unquoted(format!("{line:?}")));
         forms.push(line.replace('\'', "''"));
         forms.push(
@@ -165,6 +171,23 @@ fn forms(secret: &str) -> Vec<String> {
         );
     }
     forms
+}
+
+/// The runs of a longer secret that are secrets of their own, such as the password in a URL: however the whole is quoted, quoted again
+/// or cut, they stay as they are. Words of a language are not among them.
+fn tokens(secret: &str) -> Vec<String> {
+    let is_random = |run: &&str| {
+        let has = |what: fn(&char) -> bool| run.chars().any(|c| what(&c));
+        run.len() >= 2 * MIN_LENGTH
+            && (has(char::is_ascii_digit)
+                || has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase))
+    };
+    secret
+        .split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c))
+        .flat_map(|run| [run, run.trim_matches(['+', '/', '='])])
+        .filter(is_random)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Percent-encoded as in the query of a URL.

@@ -84,6 +84,7 @@ pub(super) fn run(interactive: &mut Interactive, line: &str) -> Next {
         "vars" => {
             for (name, value) in interactive.variables() {
                 let line = text::plain(Some(&text::masked(&value))).replace('\n', " ");
+                let line = host.redactor.mask(&line);
                 let short: String = line.chars().take(80).collect();
                 reporter.data(&format!("{name}: {} = {short}", type_of(&value)));
             }
@@ -106,7 +107,8 @@ pub(super) fn run(interactive: &mut Interactive, line: &str) -> Next {
         }
         "save" => {
             let saved = host.files.writable(argument).and_then(|path| {
-                files::write(&path, interactive.saved().as_bytes())
+                let text = host.redactor.mask(&interactive.saved());
+                files::write(&path, text.as_bytes())
                     .map_err(|error| files::io_error("write", argument, &error))
             });
             match saved {

@@ -45,16 +45,19 @@ pub fn run(session: Session, history: Option<PathBuf>) -> Result<u8, Diagnostic>
         match editor.readline(&prompt(&host)) {
             Ok(line) if line.trim().is_empty() => {}
             Ok(line) => {
-                let _ = editor.add_history_entry(line.as_str());
+                let next = if line.trim_start().starts_with(':') {
+                    commands::run(&mut interactive, line.trim())
+                } else {
+                    evaluate(&mut interactive, &continued(&line));
+                    Next::Stay
+                };
+                // Kept after it ran: what turned out to be a secret is not kept.
+                let _ = editor.add_history_entry(host.redactor.mask(&line));
                 if let Some(path) = &history {
                     let _ = editor.append_history(path);
                 }
-                if line.trim_start().starts_with(':') {
-                    if commands::run(&mut interactive, line.trim()) == Next::Leave {
-                        break;
-                    }
-                } else {
-                    evaluate(&mut interactive, &continued(&line));
+                if next == Next::Leave {
+                    break;
                 }
             }
             Err(ReadlineError::Interrupted) => {}

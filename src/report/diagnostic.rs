@@ -10,33 +10,41 @@ const AROUND: usize = 1;
 /// Wider lines are cut around the place.
 const MAX_WIDTH: usize = 120;
 
+/// Gives the text of a script by its name.
+pub type TextOf<'a> = &'a dyn Fn(&str) -> Option<Arc<str>>;
+/// Takes secrets out of a text.
+pub type Mask<'a> = &'a dyn Fn(&str) -> String;
+
 /// Draws an error; `text_of` gives the text of a script by its name.
 pub fn draw(
     diagnostic: &Diagnostic,
-    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    text_of: TextOf<'_>,
+    mask: Mask<'_>,
     style: &Style,
 ) -> String {
-    draw_as(&style.red("error:"), diagnostic, text_of, style)
+    draw_as(&style.red("error:"), diagnostic, text_of, mask, style)
 }
 
 /// As [`draw`], for what is no error.
 pub fn draw_warning(
     diagnostic: &Diagnostic,
-    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    text_of: TextOf<'_>,
+    mask: Mask<'_>,
     style: &Style,
 ) -> String {
-    draw_as(&style.yellow("warning:"), diagnostic, text_of, style)
+    draw_as(&style.yellow("warning:"), diagnostic, text_of, mask, style)
 }
 
 fn draw_as(
     label: &str,
     diagnostic: &Diagnostic,
-    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    text_of: TextOf<'_>,
+    mask: Mask<'_>,
     style: &Style,
 ) -> String {
     let mut lines = vec![format!("{label} {}", style.bold(&diagnostic.message))];
     if let Some(at) = &diagnostic.at {
-        place(&mut lines, at, text_of, style);
+        place(&mut lines, at, text_of, mask, style);
     }
     for frame in &diagnostic.trace {
         lines.push(format!(
@@ -81,7 +89,8 @@ fn shown(at: &Position) -> String {
 fn place(
     lines: &mut Vec<String>,
     at: &Position,
-    text_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    text_of: TextOf<'_>,
+    mask: Mask<'_>,
     style: &Style,
 ) {
     let file = at.file.display().to_string();
@@ -96,8 +105,11 @@ fn place(
     let bar = style.dim("|");
     lines.push(format!("{} {bar}", " ".repeat(width)));
     let column = start_of_path(source[at.line - 1], at.column);
+    // A line is masked before it is cut: a part of a secret would not be known as one.
+    let before: String = source[at.line - 1].chars().take(column.saturating_sub(1)).collect();
+    let column = if column == 0 { 0 } else { mask(&before).chars().count() + 1 };
     for number in at.line.saturating_sub(AROUND).max(1)..=last {
-        let line = source[number - 1].replace('\t', " ");
+        let line = mask(source[number - 1]).replace('\t', " ");
         let (line, cut) = window(&line, if number == at.line { column } else { 0 });
         if number != at.line && line.trim().is_empty() {
             continue;
@@ -108,6 +120,7 @@ fn place(
                 .to_owned(),
         );
         if number == at.line && column > 0 {
+            let column = column.min(line.chars().count() + cut + 1);
             let length = token_length(&line, column - 1 - cut);
             lines.push(format!(
                 "{} {bar} {}{}",

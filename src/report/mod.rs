@@ -138,7 +138,21 @@ impl Reporter {
 
     fn event(&self, value: &serde_json::Value) {
         if self.options.format == Format::Json {
-            self.data(&json::line(value));
+            // Before it is quoted, so that what a text quotes itself is still known.
+            self.data(&json::line(&self.masked(value)));
+        }
+    }
+
+    fn masked(&self, value: &serde_json::Value) -> serde_json::Value {
+        use serde_json::Value;
+        match value {
+            Value::String(text) => Value::String(self.redactor.mask(text)),
+            Value::Array(items) => items.iter().map(|item| self.masked(item)).collect(),
+            Value::Object(fields) => fields
+                .iter()
+                .map(|(name, field)| (self.redactor.mask(name), self.masked(field)))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         }
     }
 
@@ -286,13 +300,14 @@ impl Reporter {
     /// An error, drawn with the source that `text_of` knows.
     pub fn error(&self, error: &Diagnostic, text_of: &dyn Fn(&str) -> Option<Arc<str>>) {
         self.event(&json::error(error));
-        let drawn = diagnostic::draw(error, text_of, &self.style_err());
-        self.line_err(&drawn);
+        let mask = |text: &str| self.redactor.mask(text);
+        self.line_err(&diagnostic::draw(error, text_of, &mask, &self.style_err()));
     }
 
     /// A finding that is no error, drawn as one.
     pub fn warning(&self, found: &Diagnostic, text_of: &dyn Fn(&str) -> Option<Arc<str>>) {
-        self.line_err(&diagnostic::draw_warning(found, text_of, &self.style_err()));
+        let mask = |text: &str| self.redactor.mask(text);
+        self.line_err(&diagnostic::draw_warning(found, text_of, &mask, &self.style_err()));
     }
 
     /// Takes the redrawn lines away, so that a prompt can stand there.
@@ -370,7 +385,7 @@ impl Progress for Reporter {
             "seconds": waiting.since.as_secs_f64(),
         }));
         if self.is_text() && !self.live.is_on() && !self.options.quiet {
-            self.line_err(&self.style_err().waiting(waiting));
+            self.line_err(&self.style_err().waiting(&shown));
         }
     }
 

@@ -32,6 +32,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         run("credentials_of_a_kubeconfig", credentials),
         run("values_of_secret_parameters", parameters),
         run("keys_that_a_script_makes", keys),
+        run("everything_that_a_rehearsal_writes", rehearsed),
+        run("values_and_manifests_of_charts", charts),
+        run("what_is_typed_and_shown_in_a_session", session),
+        run("a_run_that_is_interrupted", interrupted),
     ]
 }
 
@@ -521,6 +525,248 @@ fn keys() -> Result<(), Failed> {
         if body.is_some_and(|body| body.starts_with("MI") || body.starts_with("MC")) {
             return Err(format!("{name}: a private key").into());
         }
+    }
+    Ok(())
+}
+
+/// Every file below a folder that the program wrote by itself: reports, history, caches, logs.
+fn written(folder: &Path, except: &[&str], texts: &mut Vec<(String, String)>) -> Result<(), Failed> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() {
+            written(&path, except, texts)?;
+        } else if !except.contains(&name.as_str()) {
+            let bytes = fs::read(&path)?;
+            texts.push((format!("file {name}"), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Runs on the sandbox, in the three forms of output, and searches the outputs and the files.
+fn rehearse(
+    folder: &Path,
+    secrets: &[String],
+    arguments: &[&str],
+    wanted: &[&str],
+) -> Result<(), Failed> {
+    let mut texts = outputs(folder, arguments)?;
+    let all: String = texts.iter().map(|(_, text)| text.as_str()).collect();
+    if let Some(missing) = wanted.iter().find(|wanted| !all.contains(**wanted)) {
+        return Err(format!("no `{missing}` in what was written:\n{all}").into());
+    }
+    written(folder, INPUTS, &mut texts)?;
+    search(secrets, &texts)
+}
+
+/// Files that a test itself puts there.
+const INPUTS: &[&str] = &["values.json", "case.rhai", "kubeconfig", "values.yaml", "secret.yaml"];
+
+fn rehearsed() -> Result<(), Failed> {
+    let secrets = seeded(1_000, 5);
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("values.json"), serde_json::to_string(&secrets)?)?;
+    let script = r#"
+        let values = json::parse(fs::read("values.json"));
+        fn secret(name, value) {
+            #{ apiVersion: "v1", kind: "Secret", metadata: #{ name: name, namespace: "default" }, stringData: #{ value: value } }
+        }
+        for i in range(0, values.len()) {
+            k8s::apply(secret(`s-${i}`, values[i]));
+        }
+        let all = k8s::list("secrets", #{ namespace: "default" });
+        print(`read ${all.len()}`);
+        print(all); print(`${all}`); table(all.map(|s| #{ name: s.metadata.name, data: s.data }));
+        print(values); info(values); warn(values[1]); summary("kept", values[2]);
+        for i in range(0, 16) {
+            let changed = secret(`s-${i}`, values[i + 1]);
+            print(k8s::diff(changed));
+            print(attempt(|| k8s::create(changed)));
+            print(attempt(|| k8s::apply(changed, #{ field_manager: "other" })));
+            print(attempt(|| k8s::patch("secret", `s-${i}`, #{ stringData: #{ value: values[i + 2] } }, #{ namespace: "default" })));
+            print(attempt(|| k8s::get("secret", values[i], #{ namespace: "default" })));
+            print(attempt(|| k8s::label("secret", `s-${i}`, #{ "a": values[i] }, #{ namespace: "default" })));
+            print(attempt(|| k8s::annotate("secret", `s-${i}`, #{ "a": values[i] }, #{ namespace: "default" })));
+            print(attempt(|| k8s::wait("secret", `s-${i}`, #{ namespace: "default", jsonpath: "{.data.value}", value: values[i], timeout: "1s" })));
+            print(attempt(|| k8s::jsonpath(all[i], "{.data.value}")));
+            print(k8s::get("secret", `s-${i}`, #{ namespace: "default" }));
+            check(`c.${i}`, "shows what it saw", || #{ status: "failed", evidence: values[i], reason: values[i + 1], remedy: values[i + 2] });
+            step(`with ${values[i]}`, || print(values[i]));
+        }
+        k8s::apply(#{ apiVersion: "v1", kind: "Pod", metadata: #{ name: "web", namespace: "default" },
+            spec: #{ containers: [#{ name: "web", image: "kennethreitz/httpbin", env: [#{ name: "A", value: values[3] }] }] } });
+        k8s::wait("pod", "web", #{ ready: true, namespace: "default" });
+        print(attempt(|| k8s::exec("web", ["printenv"], #{ namespace: "default" })));
+        print(attempt(|| k8s::logs("web", #{ namespace: "default" })));
+        print(k8s::get("pod", "web", #{ namespace: "default" }));
+        throw `the end: ${values[4]} ${all}`;
+    "#;
+    fs::write(folder.path().join("case.rhai"), script)?;
+    rehearse(
+        folder.path(),
+        &secrets,
+        &["run", "case.rhai", "--sandbox"],
+        &["read 1000", "s-999", "***", "the end: "],
+    )?;
+    let eval = r#"let values = json::parse(fs::read("values.json"));
+        k8s::apply(values.map(|value| #{ apiVersion: "v1", kind: "Secret", metadata: #{ name: crypto(value), namespace: "default" }, stringData: #{ value: value } }));
+        fn crypto(value) { `s-${value.len()}` }
+        [k8s::list("secrets", #{ namespace: "default" }), values]"#;
+    rehearse(folder.path(), &secrets, &["eval", eval, "--sandbox"], &["***"])?;
+    // An error whose source window and causes quote the secret.
+    for secret in secrets.iter().filter(|secret| bare(secret).len() == secret.len()).take(8) {
+        let script = format!(
+            "let made = k8s::apply(#{{ apiVersion: \"v1\", kind: \"Secret\", metadata: #{{ name: \"x\" }}, stringData: #{{ value: \"{secret}\" }} }});\n\
+             k8s::get(\"secret\", \"{secret}\");"
+        );
+        fs::write(folder.path().join("case.rhai"), script)?;
+        let one = std::slice::from_ref(secret);
+        rehearse(folder.path(), one, &["run", "case.rhai", "--sandbox"], &["***"])?;
+    }
+    Ok(())
+}
+
+fn charts() -> Result<(), Failed> {
+    let secrets = seeded(48, 6);
+    let folder = tempfile::tempdir()?;
+    let chart = folder.path().join("chart");
+    fs::create_dir_all(chart.join("templates"))?;
+    fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: keeper\nversion: 1.0.0\n")?;
+    fs::write(chart.join("values.yaml"), "passwords: []\ntoken: none\n")?;
+    fs::write(
+        chart.join("templates/secret.yaml"),
+        "{{- range $i, $p := .Values.passwords }}\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: kept-{{ $i }}\n\
+         stringData:\n  value: {{ $p | quote }}\ndata:\n  token: {{ $.Values.token | b64enc }}\n{{- end }}\n",
+    )?;
+    fs::write(folder.path().join("values.json"), serde_json::to_string(&secrets)?)?;
+    let token = &seeded(2, 7)[1];
+    let script = r#"
+        let token = param("token", "", "a token", #{ secret: true });
+        let passwords = json::parse(fs::read("values.json"));
+        let options = #{ namespace: "default", values: #{ passwords: passwords, token: token } };
+        print(attempt(|| helm::install("keeper", "chart", options)));
+        print(helm::status("keeper", #{ namespace: "default" }));
+        print(helm::history("keeper", #{ namespace: "default" }));
+        print(helm::values("keeper", #{ namespace: "default" }));
+        print(helm::values("keeper", #{ namespace: "default", all: true }));
+        print(helm::manifest("keeper", #{ namespace: "default" }));
+        print(helm::template("keeper", "chart", options));
+        print(helm::list(#{ namespace: "default" }));
+        print(k8s::list("secrets", #{ namespace: "default" }));
+        print(attempt(|| helm::upgrade("keeper", "chart", #{ namespace: "default", values: #{ passwords: [passwords[0], #{ a: passwords[1] }], token: token } })));
+        print(attempt(|| helm::upgrade("keeper", "chart", #{ namespace: "default", values: #{ passwords: passwords, token: [token] } })));
+        print(attempt(|| helm::rollback("keeper", #{ namespace: "default" })));
+        print(attempt(|| helm::uninstall("keeper", #{ namespace: "default" })));
+        throw `the end: ${passwords}`;
+    "#;
+    fs::write(folder.path().join("case.rhai"), script)?;
+    let mut all = secrets;
+    all.push(token.clone());
+    let set = format!("token={token}");
+    rehearse(
+        folder.path(),
+        &all,
+        &["run", "case.rhai", "--sandbox", "--set", &set],
+        &["kept-47", "***", "the end: "],
+    )
+}
+
+/// Types lines into a session; what it shows and keeps.
+fn session() -> Result<(), Failed> {
+    use std::io::Write as _;
+    let secrets: Vec<String> = seeded(160, 8)
+        .into_iter()
+        .filter(|secret| !secret.contains(['\n', '"', '\\', '$', '`']))
+        .collect();
+    let folder = tempfile::tempdir()?;
+    let mut typed = String::new();
+    for (number, secret) in secrets.iter().enumerate() {
+        let _ = writeln!(
+            typed,
+            "k8s::apply(#{{ apiVersion: \"v1\", kind: \"Secret\", metadata: #{{ name: \"s-{number}\", namespace: \"default\" }}, stringData: #{{ value: \"{secret}\" }} }})"
+        );
+        if number % 10 == 0 {
+            let _ = writeln!(typed, "let kept = \"{secret}\"\nkept\n:vars\nk8s::get(\"secret\", \"{secret}\")");
+            let _ = writeln!(typed, "k8s::get(\"secret\", \"s-{number}\")\nnothing(\"{secret}\")\nlast");
+        }
+    }
+    typed.push_str("k8s::list(\"secrets\")\n:save session.rhai\n:quit\n");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(["repl", "--sandbox"])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("RUST_LOG", "trace")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().ok_or("a pipe")?;
+    let writer = std::thread::spawn(move || stdin.write_all(typed.as_bytes()));
+    let output = child.wait_with_output()?;
+    writer.join().map_err(|_| "the writer")??;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut texts =
+        vec![("stdout".to_owned(), text(&output.stdout)), ("stderr".to_owned(), text(&output.stderr))];
+    if !texts[0].1.contains("created") || !texts[0].1.contains("***") {
+        return Err(format!("the session did nothing: {texts:?}").into());
+    }
+    written(folder.path(), INPUTS, &mut texts)?;
+    let names: Vec<&str> = texts.iter().map(|(name, _)| name.as_str()).collect();
+    for file in ["file session.rhai", "file history"] {
+        if !names.contains(&file) {
+            return Err(format!("no {file} among {names:?}").into());
+        }
+    }
+    search(&secrets, &texts)
+}
+
+fn interrupted() -> Result<(), Failed> {
+    let secrets = seeded(200, 9);
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("values.json"), serde_json::to_string(&secrets)?)?;
+    let script = r#"
+        let values = json::parse(fs::read("values.json"));
+        let made = values.map(|value| #{ apiVersion: "v1", kind: "Secret", metadata: #{ generateName: "s-", namespace: "default" }, stringData: #{ value: value } });
+        for one in made { k8s::create(one); }
+        print("ready");
+        let i = 0;
+        loop {
+            step(`turn ${values[i % 200]}`, || print(values[i % 200]));
+            attempt(|| k8s::get("secret", values[i % 200], #{ namespace: "default" }));
+            i += 1;
+        }
+    "#;
+    fs::write(folder.path().join("case.rhai"), script)?;
+    for form in [&[][..], &["-o", "json"], &["-v"]] {
+        let out = fs::File::create(folder.path().join("out"))?;
+        let err = fs::File::create(folder.path().join("err"))?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+            .args(["run", "case.rhai", "--sandbox", "--report", "junit=junit.xml"])
+            .args(form)
+            .current_dir(folder.path())
+            .env_clear()
+            .env("HOME", folder.path())
+            .env("RUST_LOG", "trace")
+            .stdout(out)
+            .stderr(err)
+            .spawn()?;
+        let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        for _ in 0..3_000 {
+            if text("out").matches("turn ").count() > 3 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+        let status = child.wait()?;
+        if status.code() != Some(130) {
+            return Err(format!("ended with {status}: {}", text("err")).into());
+        }
+        let mut texts = Vec::new();
+        written(folder.path(), INPUTS, &mut texts)?;
+        search(&secrets, &texts)?;
     }
     Ok(())
 }
