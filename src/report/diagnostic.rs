@@ -16,12 +16,7 @@ pub type TextOf<'a> = &'a dyn Fn(&str) -> Option<Arc<str>>;
 pub type Mask<'a> = &'a dyn Fn(&str) -> String;
 
 /// Draws an error; `text_of` gives the text of a script by its name.
-pub fn draw(
-    diagnostic: &Diagnostic,
-    text_of: TextOf<'_>,
-    mask: Mask<'_>,
-    style: &Style,
-) -> String {
+pub fn draw(diagnostic: &Diagnostic, text_of: TextOf<'_>, mask: Mask<'_>, style: &Style) -> String {
     draw_as(&style.red("error:"), diagnostic, text_of, mask, style)
 }
 

@@ -87,7 +87,9 @@ fn normal(text: &str, names: &[(String, String)]) -> String {
             continue;
         }
         // A wait may see the end of what it waits for in its first look or in its watch.
-        if let Some((_, writes)) = line.strip_prefix("Requests  ").and_then(|l| l.split_once(" read")) {
+        if let Some((_, writes)) =
+            line.strip_prefix("Requests  ").and_then(|l| l.split_once(" read"))
+        {
             normal.push_str("Requests  … read");
             normal.push_str(writes);
             continue;

@@ -530,7 +530,11 @@ fn keys() -> Result<(), Failed> {
 }
 
 /// Every file below a folder that the program wrote by itself: reports, history, caches, logs.
-fn written(folder: &Path, except: &[&str], texts: &mut Vec<(String, String)>) -> Result<(), Failed> {
+fn written(
+    folder: &Path,
+    except: &[&str],
+    texts: &mut Vec<(String, String)>,
+) -> Result<(), Failed> {
     for entry in fs::read_dir(folder)?.flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -687,8 +691,14 @@ fn session() -> Result<(), Failed> {
             "k8s::apply(#{{ apiVersion: \"v1\", kind: \"Secret\", metadata: #{{ name: \"s-{number}\", namespace: \"default\" }}, stringData: #{{ value: \"{secret}\" }} }})"
         );
         if number % 10 == 0 {
-            let _ = writeln!(typed, "let kept = \"{secret}\"\nkept\n:vars\nk8s::get(\"secret\", \"{secret}\")");
-            let _ = writeln!(typed, "k8s::get(\"secret\", \"s-{number}\")\nnothing(\"{secret}\")\nlast");
+            let _ = writeln!(
+                typed,
+                "let kept = \"{secret}\"\nkept\n:vars\nk8s::get(\"secret\", \"{secret}\")"
+            );
+            let _ = writeln!(
+                typed,
+                "k8s::get(\"secret\", \"s-{number}\")\nnothing(\"{secret}\")\nlast"
+            );
         }
     }
     typed.push_str("k8s::list(\"secrets\")\n:save session.rhai\n:quit\n");
@@ -707,8 +717,10 @@ fn session() -> Result<(), Failed> {
     let output = child.wait_with_output()?;
     writer.join().map_err(|_| "the writer")??;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let mut texts =
-        vec![("stdout".to_owned(), text(&output.stdout)), ("stderr".to_owned(), text(&output.stderr))];
+    let mut texts = vec![
+        ("stdout".to_owned(), text(&output.stdout)),
+        ("stderr".to_owned(), text(&output.stderr)),
+    ];
     if !texts[0].1.contains("created") || !texts[0].1.contains("***") {
         return Err(format!("the session did nothing: {texts:?}").into());
     }
