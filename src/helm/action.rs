@@ -426,7 +426,7 @@ fn documents(text: &str, source: &str) -> Result<Vec<Json>, ActionError> {
     let found = yaml::parse_documents(text).map_err(|error| {
         RenderError::Manifest(manifest::ManifestError {
             template: source.to_owned(),
-            source: error,
+            source: manifest::DocumentError::Yaml(error),
             content: text.to_owned(),
         })
     })?;

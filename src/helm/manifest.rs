@@ -29,12 +29,24 @@ pub struct Hook {
     pub output_log_policies: Vec<String>,
 }
 
-/// A document that is no YAML.
+/// Why a document is none of Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("YAML parse error on {template}: {}", .source.go_text())]
+pub enum DocumentError {
+    #[error("{}", .0.go_text())]
+    Yaml(YamlError),
+    /// A list, a scalar, or a head of another type.
+    #[error(
+        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go {into}"
+    )]
+    Type { found: &'static str, into: String },
+}
+
+/// A document that is no YAML, or no object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("YAML parse error on {template}: {source}")]
 pub struct ManifestError {
     pub template: String,
-    pub source: YamlError,
+    pub source: DocumentError,
     /// The document.
     pub content: String,
 }
@@ -136,6 +148,54 @@ pub fn split(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// A number or boolean is taken for the text that it is written as; nothing else is.
+fn is_compound(value: &Json) -> bool {
+    matches!(value, Json::Array(_) | Json::Object(_))
+}
+
+/// Reads a document as far as its head must be well-formed: `apiVersion`, `kind`, name and annotations are texts.
+fn read(document: &str) -> Result<Json, DocumentError> {
+    let value = yaml::parse(document).map_err(DocumentError::Yaml)?;
+    let wrong = |found: &Json, into: &str| {
+        let found = match found {
+            Json::Null => "null",
+            Json::Bool(_) => "bool",
+            Json::Number(_) => "number",
+            Json::String(_) => "string",
+            Json::Array(_) => "array",
+            Json::Object(_) => "object",
+        };
+        Err(DocumentError::Type { found, into: into.to_owned() })
+    };
+    if !matches!(value, Json::Object(_) | Json::Null) {
+        return wrong(&value, "value of type util.SimpleHead");
+    }
+    for (pointer, field) in [
+        ("/apiVersion", "SimpleHead.apiVersion"),
+        ("/kind", "SimpleHead.kind"),
+        ("/metadata/name", ".metadata.name"),
+    ] {
+        if let Some(found) = value.pointer(pointer)
+            && is_compound(found)
+        {
+            return wrong(found, &format!("struct field {field} of type string"));
+        }
+    }
+    match value.pointer("/metadata/annotations") {
+        None | Some(Json::Null) => {}
+        Some(Json::Object(annotations)) => {
+            if let Some(found) = annotations.values().find(|found| is_compound(found)) {
+                return wrong(found, "struct field .metadata.annotations of type string");
+            }
+        }
+        Some(found) => {
+            let field = "struct field .metadata.annotations of type map[string]string";
+            return wrong(found, field);
+        }
+    }
+    Ok(value)
+}
+
 /// Sorts the documents of rendered templates into hooks and manifests, both in install order.
 pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
     files.sort_by(|a, b| a.0.cmp(&b.0));
@@ -146,13 +206,15 @@ pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest
             continue;
         }
         for document in split(&text) {
-            let value = yaml::parse(document).map_err(|error| ManifestError {
+            let value = read(document).map_err(|error| ManifestError {
                 template: source.clone(),
                 source: error,
                 content: document.to_owned(),
             })?;
-            let text_at = |pointer: &str| {
-                value.pointer(pointer).and_then(Json::as_str).unwrap_or_default().to_owned()
+            let text_at = |pointer: &str| match value.pointer(pointer) {
+                None | Some(Json::Null) => String::new(),
+                Some(Json::String(text)) => text.clone(),
+                Some(other) => other.to_string(),
             };
             let kind = text_at("/kind");
             let annotation = |name: &str| {

@@ -313,6 +313,11 @@ fn add_sources(
         }
     }
     let scope = Value::map(entries);
+    // The same map under the type that the dot of a template has.
+    let seen = match &scope {
+        Value::Map(map) => Value::Map(map.retyped(MapKind::Values)),
+        other => other.clone(),
+    };
     let is_library = chart.metadata.chart_type == "library";
     for file in &chart.templates {
         let base = file.name.rsplit('/').next().unwrap_or(&file.name);
@@ -323,7 +328,7 @@ fn add_sources(
             name: format!("{path}/{}", file.name),
             text: file.text(),
             base_path: format!("{path}/templates"),
-            scope: scope.clone(),
+            scope: seen.clone(),
         });
     }
     scope

@@ -19,6 +19,8 @@ pub enum SemverError {
     Version,
     #[error("version string is too long (max {MAX_LEN} bytes)")]
     VersionTooLong,
+    #[error("version segment starts with 0")]
+    LeadingZero,
     #[error("improper constraint: {0:?}")]
     Constraint(String),
     #[error("constraint string is too long (max {MAX_CONSTRAINT_LEN} bytes)")]
@@ -48,9 +50,9 @@ impl Version {
     /// Reads `1`, `v1.2` or `1.2.3-rc.1+build`.
     pub fn parse(text: &str) -> Result<Self, SemverError> {
         static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
-            const PRE: &str = r"(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)";
+            const WORDS: &str = r"[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*";
             regex(&format!(
-                r"^v?(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?(?:\.(0|[1-9][0-9]*))?(?:-({PRE}(?:\.{PRE})*))?(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$"
+                r"^v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?(?:-({WORDS}))?(?:\+({WORDS}))?$"
             ))
         });
         if text.len() > MAX_LEN {
@@ -65,6 +67,15 @@ impl Version {
             "" => Ok(0),
             digits => digits.parse().map_err(|_| SemverError::Version),
         };
+        // Leading zeros are taken in the numbers, not in a pre-release.
+        let is_padded = |word: &str| {
+            word.len() > 1
+                && word.starts_with('0')
+                && word.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if part(4).split('.').any(is_padded) {
+            return Err(SemverError::LeadingZero);
+        }
         Ok(Self {
             major: number(1)?,
             minor: number(2)?,

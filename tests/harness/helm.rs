@@ -47,9 +47,19 @@ impl Helm {
         home: &Path,
         arguments: impl IntoIterator<Item = S>,
     ) -> io::Result<Answer> {
+        self.run_in(home, home, arguments)
+    }
+
+    /// Runs helm in a folder with another as its home.
+    pub(crate) fn run_in<S: AsRef<OsStr>>(
+        &self,
+        folder: &Path,
+        home: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> io::Result<Answer> {
         let output = Command::new(&self.program)
             .args(arguments)
-            .current_dir(home)
+            .current_dir(folder)
             .env("HOME", home)
             .env("TZ", "UTC")
             .env_remove("KUBECONFIG")
@@ -120,8 +130,11 @@ pub(crate) fn missing(name: &'static str, what: &'static str) -> Vec<Trial> {
 /// and the names in them come in another order on every run.
 pub(crate) fn error_text(text: &str) -> String {
     const ADVICE: &str = "Use --debug flag to render out invalid YAML";
+    const DEPENDENCIES: &str = "an error occurred while checking for chart dependencies. You may \
+        need to run 'helm dependency build' to fetch missing dependencies: ";
     let text = text.trim();
     let text = text.strip_prefix("Error: ").unwrap_or(text);
+    let text = text.strip_prefix(DEPENDENCIES).unwrap_or(text);
     let text = text.strip_suffix(ADVICE).unwrap_or(text).trim_end();
     if !text.starts_with("values don't meet the specifications of the schema") {
         return text.to_owned();

@@ -111,11 +111,11 @@ impl Time {
 }
 
 /// `Jan` does not stand for a month inside a word such as `Janet`; Go asks the same of it and of `Mon`.
-fn cuts_a_word(rest: &str, word: &str) -> bool {
+pub(super) fn cuts_a_word(rest: &str, word: &str) -> bool {
     matches!(word, "Jan" | "Mon") && rest[3..].starts_with(|c: char| c.is_ascii_lowercase())
 }
 
-fn fraction_len(rest: &str, first: bool) -> usize {
+pub(super) fn fraction_len(rest: &str, first: bool) -> usize {
     let bytes = rest.as_bytes();
     if first || !matches!(bytes, [b'.' | b',', b'0' | b'9', ..]) {
         return 0;
@@ -125,7 +125,7 @@ fn fraction_len(rest: &str, first: bool) -> usize {
 }
 
 /// Pieces of a layout, longest first where one begins another.
-const LAYOUT: &[(&str, &str)] = &[
+pub(super) const LAYOUT: &[(&str, &str)] = &[
     ("January", "%B"),
     ("Jan", "%b"),
     ("Monday", "%A"),

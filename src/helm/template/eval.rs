@@ -254,7 +254,7 @@ impl<'s> State<'s, '_> {
                     }
                 }
                 _ => {
-                    let text = print::to_string(&value);
+                    let text = print::strval(&value);
                     return self.error(format!("range can't iterate over {text}"));
                 }
             },
@@ -527,6 +527,9 @@ impl<'s> State<'s, '_> {
                 Ok(Slot { value, boxed: true })
             }
             Value::Object(object) => match object.field(name) {
+                Some(_) if has_arguments && object.kind_name() == "map" => {
+                    self.error(format!("{name} is not a method but has arguments"))
+                }
                 Some(_) if has_arguments => {
                     self.error(format!("{name} has arguments but cannot be invoked as function"))
                 }
@@ -596,6 +599,12 @@ impl<'s> State<'s, '_> {
             Err(fault) => {
                 self.at = node;
                 let cause = match fault {
+                    // Go shows what was written, not what it stands for.
+                    Fault::Plain(text) if name == "call" && text.starts_with("non-function") => {
+                        let of = text.rsplit(" of type ").next().unwrap_or_default();
+                        let callee = rest.first().map_or(String::new(), ToString::to_string);
+                        Cause::Plain(format!("non-function {callee} of type {of}"))
+                    }
                     Fault::Plain(text) => Cause::Plain(text),
                     Fault::Exec(error) => Cause::Exec(error),
                 };
@@ -677,7 +686,13 @@ impl<'s> State<'s, '_> {
             (Type::Str, _) => self.error(format!("expected string; found {argument}")),
             (Type::Int, _) => self.error(format!("expected integer; found {argument}")),
             (Type::Float, _) => self.error(format!("expected float; found {argument}")),
-            (Type::Map | Type::Time, _) => {
+            (Type::Uint32, Term::Number(Literal { int: Some(int), .. }))
+                if u32::try_from(*int).is_ok() =>
+            {
+                Ok(Value::Int(*int, super::value::IntKind::Uint32))
+            }
+            (Type::Uint32, _) => self.error(format!("expected unsigned integer; found {argument}")),
+            (Type::Map | Type::List | Type::Time | Type::Version | Type::Certificate, _) => {
                 self.error(format!("can't handle {argument} for arg of type {}", wanted.name()))
             }
         }

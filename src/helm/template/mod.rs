@@ -8,7 +8,11 @@
 //! - recursion ends when our stack is used up, with Go's message, where Go ends at 100,000 levels or at its memory;
 //! - one template's output ends at 256 MiB;
 //! - values that contain themselves print as `...`; Go dies of them;
-//! - `keys` and `values` give byte order, where Go gives a random one.
+//! - `keys` and `values` give byte order, where Go gives a random one; Go prints the address of `.Capabilities`
+//!   inside a map, here stand its fields;
+//! - complex numbers and DSA keys do not exist; keys and certificates take their randomness from the cryptographic library;
+//! - structs such as `.Capabilities.KubeVersion` become JSON with sorted keys; `len nil` (the literal) and a TOML text that
+//!   does not parse are told in other words.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +28,7 @@ mod eval;
 mod funcs;
 pub(crate) mod json;
 mod lex;
+mod moments;
 mod number;
 pub(crate) mod object;
 mod parse;
@@ -113,6 +118,11 @@ pub(crate) fn render(
         rendered.push((source.name, without_no_value(text)));
     }
     Ok(rendered)
+}
+
+/// The names of all functions that templates can call, sorted.
+pub fn function_names() -> Vec<&'static str> {
+    funcs::names()
 }
 
 /// Helm deletes what Go writes for nothing.

@@ -21,6 +21,11 @@ pub(crate) enum Object {
     HelmVersion,
     Time(Time),
     SemVer(Version),
+    /// What `genCA` and its kin return.
+    Certificate {
+        cert: Rc<str>,
+        key: Rc<str>,
+    },
 }
 
 /// What the cluster can do, as templates see it.
@@ -62,6 +67,7 @@ impl Object {
             Self::HelmVersion => "version.BuildInfo",
             Self::Time(_) => "time.Time",
             Self::SemVer(_) => "*semver.Version",
+            Self::Certificate { .. } => "sprig.certificate",
         }
     }
 
@@ -69,7 +75,9 @@ impl Object {
         match self {
             Self::Files(_) => "map",
             Self::Capabilities(_) | Self::SemVer(_) => "ptr",
-            Self::KubeVersion(_) | Self::HelmVersion | Self::Time(_) => "struct",
+            Self::KubeVersion(_) | Self::HelmVersion | Self::Time(_) | Self::Certificate { .. } => {
+                "struct"
+            }
         }
     }
 
@@ -102,6 +110,11 @@ impl Object {
                 "KubeClientVersion" => KUBE_CLIENT_VERSION,
                 _ => return None,
             })),
+            Self::Certificate { cert, key } => match name {
+                "Cert" => text(cert),
+                "Key" => text(key),
+                _ => None,
+            },
             Self::Time(_) | Self::SemVer(_) => None,
         }
     }
@@ -124,6 +137,7 @@ impl Object {
             Self::HelmVersion => {
                 &["Version", "GitCommit", "GitTreeState", "GoVersion", "KubeClientVersion"]
             }
+            Self::Certificate { .. } => &["Cert", "Key"],
             Self::Files(_) | Self::Time(_) | Self::SemVer(_) => &[],
         };
         names.iter().filter_map(|name| Some((*name, self.field(name)?))).collect()

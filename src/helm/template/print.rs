@@ -66,8 +66,10 @@ fn write_v(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Nil | Value::NilInterface => out.push_str("<nil>"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-        Value::Int(value, IntKind::Duration) => out.push_str(&super::dates::duration_text(*value)),
-        Value::Int(value, kind) => out.push_str(&int_text(*value, *kind)),
+        Value::Int(value, kind) => match kind.stringer(*value) {
+            Some(text) => out.push_str(&text),
+            None => out.push_str(&int_text(*value, *kind)),
+        },
         Value::Float(value) => out.push_str(&format_float(*value)),
         Value::Str(text) => out.push_str(text),
         Value::List(list) => {
@@ -113,7 +115,12 @@ fn struct_text(object: &Object, depth: usize) -> String {
         }
         _ => {
             out.push_str(if object.kind_name() == "ptr" && depth == 0 { "&{" } else { "{" });
-            for (n, (_, value)) in object.fields().iter().enumerate() {
+            let mut fields = object.fields();
+            // A field that is not exported stands after the first.
+            if let Object::KubeVersion(version) = object {
+                fields.insert(1, ("normalizedVersion", Value::Str(version.normalized.clone())));
+            }
+            for (n, (_, value)) in fields.iter().enumerate() {
                 if n > 0 {
                     out.push(' ');
                 }
@@ -135,6 +142,8 @@ struct Spec {
     precision: Option<usize>,
     minus: bool,
     plus: bool,
+    /// `%+v`: field names, no signs.
+    plus_v: bool,
     sharp: bool,
     space: bool,
     zero: bool,
@@ -301,6 +310,9 @@ impl Directives<'_> {
             let _ = write!(out, "%!{verb}(BADINDEX)");
         } else if let Some(value) = self.values.get(self.next) {
             self.next += 1;
+            if verb == 'v' && spec.plus {
+                (spec.plus, spec.plus_v) = (false, true);
+            }
             write_verb(out, value, verb, spec, 0);
         } else {
             let _ = write!(out, "%!{verb}(MISSING)");
@@ -338,10 +350,11 @@ fn write_verb(out: &mut String, value: &Value, verb: char, spec: Spec, depth: us
             't' | 'v' => pad(out, if *flag { "true" } else { "false" }, spec),
             _ => bad_verb(out, value, verb),
         },
-        Value::Int(number, IntKind::Duration) if matches!(verb, 'v' | 's') => {
-            write_string(out, &super::dates::duration_text(*number), 's', spec);
-        }
-        Value::Int(number, kind) => write_int(out, value, *number, *kind, verb, spec),
+        Value::Int(number, kind) => match kind.stringer(*number) {
+            Some(text) if matches!(verb, 'v' | 's') => write_string(out, &text, 's', spec),
+            Some(text) if verb == 'q' => write_string(out, &text, 'q', spec),
+            _ => write_int(out, value, *number, *kind, verb, spec),
+        },
         Value::Float(number) => write_float(out, value, *number, verb, spec),
         Value::Str(text) => match verb {
             'v' if spec.sharp => pad(out, &quote(text), spec),
@@ -394,7 +407,7 @@ fn write_verb(out: &mut String, value: &Value, verb: char, spec: Spec, depth: us
                     if n > 0 {
                         out.push(' ');
                     }
-                    if verb == 'v' && spec.plus {
+                    if spec.plus_v {
                         let _ = write!(out, "{name}:");
                     }
                     write_verb(out, field, verb, spec, depth + 1);
@@ -505,13 +518,15 @@ fn write_float(out: &mut String, value: &Value, number: f64, verb: char, spec: S
             Some(precision) => general(magnitude, precision.max(1)),
         },
         'e' | 'E' => exponent(magnitude, spec.precision.unwrap_or(6)),
+        'b' => binary(magnitude),
+        'x' | 'X' => hexadecimal(magnitude, spec.precision),
         'f' | 'F' => format!("{magnitude:.*}", spec.precision.unwrap_or(6).min(1_000)),
         _ => return bad_verb(out, value, verb),
     };
     if !number.is_finite() {
         text = if number.is_nan() { "NaN" } else { "Inf" }.to_owned();
     }
-    if matches!(verb, 'E' | 'G') {
+    if matches!(verb, 'E' | 'G' | 'X') {
         text = text.to_uppercase();
     }
     let sign = if number.is_sign_negative() && !number.is_nan() {
@@ -532,6 +547,54 @@ fn write_float(out: &mut String, value: &Value, number: f64, verb: char, spec: S
         return;
     }
     pad(out, &format!("{sign}{text}"), Spec { zero: false, ..spec });
+}
+
+/// Mantissa as an integer and binary exponent of a float.
+fn bits_of(value: f64) -> (u64, i32) {
+    let bits = value.to_bits();
+    let fraction = bits & ((1 << 52) - 1);
+    match i32::try_from(bits >> 52 & 0x7FF).unwrap_or(0) {
+        0 => (fraction, -1074),
+        exponent => (fraction | 1 << 52, exponent - 1075),
+    }
+}
+
+/// `%b`: mantissa, `p`, binary exponent.
+fn binary(value: f64) -> String {
+    let (mantissa, exponent) = bits_of(value);
+    format!("{mantissa}p{exponent:+}")
+}
+
+/// `%x`: hexadecimal digits and a binary exponent.
+fn hexadecimal(value: f64, precision: Option<usize>) -> String {
+    let (mut mantissa, mut exponent) = bits_of(value);
+    if mantissa == 0 {
+        exponent = 0;
+    } else {
+        let shift = mantissa.leading_zeros() - 11;
+        mantissa <<= shift;
+        exponent += 52 - i32::try_from(shift).unwrap_or(0);
+    }
+    if let Some(precision) = precision.filter(|precision| *precision < 13) {
+        let drop = u32::try_from(52 - 4 * precision).unwrap_or(0);
+        let (half, rest) = (1u64 << (drop - 1), mantissa & ((1 << drop) - 1));
+        mantissa -= rest;
+        if rest > half || (rest == half && mantissa >> drop & 1 == 1) {
+            mantissa += 1 << drop;
+        }
+        if mantissa >> 53 == 1 {
+            mantissa >>= 1;
+            exponent += 1;
+        }
+    }
+    let digits = format!("{:013x}", mantissa & ((1 << 52) - 1));
+    let digits = match precision {
+        None => digits.trim_end_matches('0').to_owned(),
+        Some(precision) => format!("{digits:0<precision$}")[..precision].to_owned(),
+    };
+    let point = if digits.is_empty() { "" } else { "." };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("0x{}{point}{digits}p{sign}{:02}", mantissa >> 52, exponent.abs())
 }
 
 /// `%.Ne`.

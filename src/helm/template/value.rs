@@ -37,9 +37,13 @@ pub(crate) enum IntKind {
     Int,
     Int64,
     Uint8,
+    Uint32,
     Uint64,
     /// `time.Duration`, which prints as `1h0m0s`.
     Duration,
+    /// `time.Month` and `time.Weekday`, which print as their names.
+    Month,
+    Weekday,
 }
 
 impl IntKind {
@@ -48,13 +52,45 @@ impl IntKind {
             Self::Int => "int",
             Self::Int64 => "int64",
             Self::Uint8 => "uint8",
+            Self::Uint32 => "uint32",
             Self::Uint64 => "uint64",
             Self::Duration => "time.Duration",
+            Self::Month => "time.Month",
+            Self::Weekday => "time.Weekday",
+        }
+    }
+
+    /// What the type's own `String` method says of a value.
+    pub(crate) fn stringer(self, value: i64) -> Option<String> {
+        const MONTHS: [&str; 12] = [
+            "January",
+            "February",
+            "March",
+            "April",
+            "May",
+            "June",
+            "July",
+            "August",
+            "September",
+            "October",
+            "November",
+            "December",
+        ];
+        const DAYS: [&str; 7] =
+            ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+        let name = |names: &[&str], at: i64| {
+            usize::try_from(at).ok().and_then(|at| names.get(at)).map(|name| (*name).to_owned())
+        };
+        match self {
+            Self::Duration => Some(super::dates::duration_text(value)),
+            Self::Month => name(&MONTHS, value - 1),
+            Self::Weekday => name(&DAYS, value),
+            Self::Int | Self::Int64 | Self::Uint8 | Self::Uint64 | Self::Uint32 => None,
         }
     }
 
     pub(crate) fn is_unsigned(self) -> bool {
-        matches!(self, Self::Uint8 | Self::Uint64)
+        matches!(self, Self::Uint8 | Self::Uint32 | Self::Uint64)
     }
 }
 

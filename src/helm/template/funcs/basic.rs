@@ -57,5 +57,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn deep_copy(value: &Value) -> Result<Value, Fault> {
+    if value.is_nil() {
+        return Err(Fault::new("reflect: call of reflect.Value.Type on zero Value"));
+    }
     Ok(value.deep_copy())
 }

@@ -300,7 +300,7 @@ fn from_toml(value: toml::Value) -> Value {
 }
 
 /// Go's decoder skips line breaks and names the offset of the first wrong byte.
-fn base64_decode(text: &str) -> String {
+pub(super) fn base64_decode(text: &str) -> String {
     let bytes: Vec<u8> =
         to_bytes(text).iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     match STANDARD.decode(&bytes) {

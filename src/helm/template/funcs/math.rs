@@ -78,15 +78,14 @@ pub(super) fn to_int(value: &Value) -> i64 {
     }
 }
 
-/// `12.7` is read as `12`: what follows the point is cut when it is digits.
+/// `12.00` is read as `12`; any other fraction makes it no integer.
 fn trim_decimal(text: &str) -> &str {
-    let Some((whole, fraction)) = text.split_once('.') else { return text };
-    let number = whole.strip_prefix(['+', '-']).unwrap_or(whole);
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if digits(number) && digits(fraction) && !(number.is_empty() && fraction.is_empty()) {
-        return if number.is_empty() { "0" } else { whole };
+    match text.rsplit_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
+            whole
+        }
+        _ => text,
     }
-    text
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Go converts the same way")]

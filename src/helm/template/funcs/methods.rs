@@ -1,17 +1,20 @@
 //! Methods of values: `.Files.Get`, `.Capabilities.APIVersions.Has`, `.Values.YAML` and so on. The receiver is the first
 //! argument.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use base64::Engine as _;
+use jiff::{Span, Zoned};
 use serde_json::{Map, Value as Json};
 
 use super::{Fault, Function, ListKind, MapKind, Type, Value, any, done, text};
 use crate::base::yaml;
 use crate::helm::glob::Glob;
+use crate::helm::template::dates::Time;
 use crate::helm::template::object::{FileMap, Object, bytes};
 use crate::helm::template::text::from_bytes;
-use crate::helm::template::value::Entries;
+use crate::helm::template::value::{Entries, IntKind};
 
 /// The method of a value by its name.
 pub(crate) fn method(value: &Value, name: &str) -> Option<&'static Function> {
@@ -107,17 +110,22 @@ const VALUES: &[Function] = &[
         Ok(table)
     }),
     Function::new("PathValue", &[Type::Str], |_, a| {
-        let mut value = any(a, 0).clone();
-        for name in text(a, 1).split('.') {
-            value = match &value {
-                Value::Map(map) => map.get(name),
-                _ => None,
-            }
-            .ok_or_else(|| {
-                Fault::new(format!("{} is not a value", crate::helm::template::text::quote(name)))
-            })?;
+        if text(a, 1).is_empty() {
+            return Err(Fault::new("YAML path cannot be empty"));
         }
-        Ok(value)
+        let mut value = Some(any(a, 0).clone());
+        let mut last = "";
+        for name in text(a, 1).split('.') {
+            last = name;
+            value = match &value {
+                Some(Value::Map(map)) => map.get(name),
+                _ => None,
+            };
+        }
+        // A table is no value.
+        value.filter(|value| !matches!(value, Value::Map(_))).ok_or_else(|| {
+            Fault::new(format!("{} is not a value", crate::helm::template::text::quote(last)))
+        })
     }),
 ];
 
@@ -145,6 +153,24 @@ const SEMVER: &[Function] = &[
     Function::new("Patch", &[], |_, a| number(a, |version| version.patch)),
     Function::new("Prerelease", &[], |_, a| part(a, |version| version.prerelease.clone())),
     Function::new("Metadata", &[], |_, a| part(a, |version| version.metadata.clone())),
+    Function::new("Compare", &[Type::Version], |_, a| {
+        Ok(Value::int(match order(a) {
+            Ordering::Less => -1,
+            Ordering::Equal => 0,
+            Ordering::Greater => 1,
+        }))
+    }),
+    Function::new("Equal", &[Type::Version], |_, a| Ok(Value::Bool(order(a).is_eq()))),
+    Function::new("LessThan", &[Type::Version], |_, a| Ok(Value::Bool(order(a).is_lt()))),
+    Function::new("LessThanEqual", &[Type::Version], |_, a| Ok(Value::Bool(order(a).is_le()))),
+    Function::new("GreaterThan", &[Type::Version], |_, a| Ok(Value::Bool(order(a).is_gt()))),
+    Function::new("GreaterThanEqual", &[Type::Version], |_, a| Ok(Value::Bool(order(a).is_ge()))),
+    Function::new("IncMajor", &[], |_, a| next(a, |v| (v.major + 1, 0, 0))),
+    Function::new("IncMinor", &[], |_, a| next(a, |v| (v.major, v.minor + 1, 0))),
+    // A pre-release becomes the release that it precedes.
+    Function::new("IncPatch", &[], |_, a| {
+        next(a, |v| (v.major, v.minor, v.patch + u64::from(v.prerelease.is_empty())))
+    }),
     Function::new("Original", &[], |_, a| part(a, |version| version.original.clone())),
     Function::new("String", &[], |_, a| done(stringer(a))),
 ];
@@ -166,6 +192,27 @@ fn version(a: &[Value]) -> Option<&crate::helm::semver::Version> {
     }
 }
 
+/// The receiver against the argument.
+fn order(a: &[Value]) -> Ordering {
+    match (version(a), version(a.get(1..).unwrap_or_default())) {
+        (Some(one), Some(other)) => one.precedence(other),
+        _ => Ordering::Equal,
+    }
+}
+
+fn next(
+    a: &[Value],
+    bump: fn(&crate::helm::semver::Version) -> (u64, u64, u64),
+) -> Result<Value, Fault> {
+    let Some(now) = version(a) else { return Ok(Value::Nil) };
+    let (major, minor, patch) = bump(now);
+    let v = if now.original.starts_with('v') { "v" } else { "" };
+    let text = format!("{v}{major}.{minor}.{patch}");
+    crate::helm::semver::Version::parse(&text)
+        .map(|version| Value::object(Object::SemVer(version)))
+        .map_err(|error| Fault::new(error.to_string()))
+}
+
 fn number(a: &[Value], read: fn(&crate::helm::semver::Version) -> u64) -> Result<Value, Fault> {
     let found = version(a).map_or(0, read);
     let kind = crate::helm::template::value::IntKind::Uint64;
@@ -176,6 +223,17 @@ fn part(a: &[Value], read: fn(&crate::helm::semver::Version) -> Rc<str>) -> Resu
     Ok(version(a).map_or_else(|| Value::str(""), |version| Value::Str(read(version))))
 }
 
+/// The receiver as a moment.
+fn moment(a: &[Value]) -> Zoned {
+    match any(a, 0) {
+        Value::Object(object) => match &**object {
+            Object::Time(time) => time.0.clone(),
+            _ => Zoned::default(),
+        },
+        _ => Zoned::default(),
+    }
+}
+
 const TIME: &[Function] = &[
     Function::new("Format", &[Type::Str], |_, a| match any(a, 0) {
         Value::Object(object) => match &**object {
@@ -184,12 +242,53 @@ const TIME: &[Function] = &[
         },
         _ => done(""),
     }),
-    Function::new("Unix", &[], |_, a| match any(a, 0) {
-        Value::Object(object) => match &**object {
-            Object::Time(time) => Ok(Value::int64(time.0.timestamp().as_second())),
-            _ => Ok(Value::int64(0)),
-        },
-        _ => Ok(Value::int64(0)),
+    Function::new("Unix", &[], |_, a| Ok(Value::int64(moment(a).timestamp().as_second()))),
+    Function::new("UnixMilli", &[], |_, a| {
+        Ok(Value::int64(moment(a).timestamp().as_millisecond()))
+    }),
+    Function::new("UnixMicro", &[], |_, a| {
+        Ok(Value::int64(moment(a).timestamp().as_microsecond()))
+    }),
+    Function::new("UnixNano", &[], |_, a| {
+        let nanos = moment(a).timestamp().as_nanosecond();
+        Ok(Value::int64(i64::try_from(nanos).unwrap_or(i64::MAX)))
+    }),
+    Function::new("Year", &[], |_, a| Ok(Value::int(moment(a).year().into()))),
+    Function::new("Month", &[], |_, a| Ok(Value::Int(moment(a).month().into(), IntKind::Month))),
+    Function::new("Weekday", &[], |_, a| {
+        let day = moment(a).weekday().to_sunday_zero_offset();
+        Ok(Value::Int(day.into(), IntKind::Weekday))
+    }),
+    Function::new("Day", &[], |_, a| Ok(Value::int(moment(a).day().into()))),
+    Function::new("YearDay", &[], |_, a| Ok(Value::int(moment(a).day_of_year().into()))),
+    Function::new("Hour", &[], |_, a| Ok(Value::int(moment(a).hour().into()))),
+    Function::new("Minute", &[], |_, a| Ok(Value::int(moment(a).minute().into()))),
+    Function::new("Second", &[], |_, a| Ok(Value::int(moment(a).second().into()))),
+    Function::new("Nanosecond", &[], |_, a| Ok(Value::int(moment(a).subsec_nanosecond().into()))),
+    Function::new("UTC", &[], |_, a| {
+        Ok(Value::object(Object::Time(Time::utc(moment(a).timestamp()))))
+    }),
+    Function::new("IsZero", &[], |_, a| {
+        Ok(Value::Bool(moment(a).timestamp().as_second() == -62_135_596_800))
+    }),
+    Function::new("Before", &[Type::Time], |_, a| Ok(Value::Bool(moment(a) < moment(&a[1..])))),
+    Function::new("After", &[Type::Time], |_, a| Ok(Value::Bool(moment(a) > moment(&a[1..])))),
+    Function::new("Equal", &[Type::Time], |_, a| {
+        Ok(Value::Bool(moment(a).timestamp() == moment(&a[1..]).timestamp()))
+    }),
+    Function::new("AddDate", &[Type::Int, Type::Int, Type::Int], |_, a| {
+        let count = |n| super::int(a, n);
+        // Go counts days on: the 31st of a short month is the 1st of the next.
+        let months = count(1).saturating_mul(12).saturating_add(count(2));
+        let now = moment(a);
+        let first = now.with().day(1).build().ok();
+        let days = count(3).saturating_add(i64::from(now.day()) - 1);
+        let moved = first
+            .and_then(|first| first.checked_add(Span::new().try_months(months).ok()?).ok())
+            .and_then(|month| month.checked_add(Span::new().try_days(days).ok()?).ok());
+        moved
+            .map(|moved| Value::object(Object::Time(Time(moved))))
+            .ok_or_else(|| Fault::new("time: out of range"))
     }),
     Function::new("String", &[], |_, a| done(stringer(a))),
 ];

@@ -10,6 +10,7 @@ use super::object::Object;
 use super::value::{ListKind, MapCell, MapKind, Value};
 
 mod basic;
+mod certs;
 mod convert;
 mod crypto;
 mod flow;
@@ -18,6 +19,7 @@ mod maps;
 mod math;
 mod methods;
 mod operators;
+mod passwords;
 mod paths;
 mod regexes;
 mod strings;
@@ -37,8 +39,15 @@ pub(crate) enum Type {
     Str,
     Int,
     Float,
+    Uint32,
     Map,
+    /// `[]interface {}`
+    List,
     Time,
+    /// `*semver.Version`
+    Version,
+    /// `sprig.certificate`
+    Certificate,
 }
 
 impl Type {
@@ -50,13 +59,17 @@ impl Type {
             Self::Str => "string",
             Self::Int => "int",
             Self::Float => "float64",
+            Self::Uint32 => "uint32",
+            Self::List => "[]interface {}",
+            Self::Version => "*semver.Version",
+            Self::Certificate => "sprig.certificate",
             Self::Map => "map[string]interface {}",
             Self::Time => "time.Time",
         }
     }
 
     pub(crate) fn can_be_nil(self) -> bool {
-        matches!(self, Self::Any | Self::Reflect | Self::Map)
+        matches!(self, Self::Any | Self::Reflect | Self::Map | Self::List | Self::Version)
     }
 
     /// Whether a value is assignable.
@@ -68,7 +81,13 @@ impl Type {
             | (Self::Int, Value::Int(_, super::value::IntKind::Int))
             | (Self::Float, Value::Float(_)) => true,
             (Self::Map, Value::Map(map)) => map.kind != MapKind::Str,
+            (Self::Uint32, Value::Int(_, super::value::IntKind::Uint32)) => true,
+            (Self::List, Value::List(list)) => list.kind == ListKind::Any,
             (Self::Time, Value::Object(object)) => matches!(**object, Object::Time(_)),
+            (Self::Version, Value::Object(object)) => matches!(**object, Object::SemVer(_)),
+            (Self::Certificate, Value::Object(object)) => {
+                matches!(**object, Object::Certificate { .. })
+            }
             _ => false,
         }
     }
@@ -114,6 +133,8 @@ const TABLES: &[&[Function]] = &[
     regexes::FUNCTIONS,
     paths::FUNCTIONS,
     crypto::FUNCTIONS,
+    passwords::FUNCTIONS,
+    certs::FUNCTIONS,
     time::FUNCTIONS,
 ];
 
@@ -123,6 +144,14 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
         TABLES.iter().flat_map(|table| table.iter()).map(|row| (row.name, row)).collect()
     });
     BY_NAME.get(name).copied()
+}
+
+/// The names of all functions, sorted.
+pub(super) fn names() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        TABLES.iter().flat_map(|table| table.iter()).map(|row| row.name).collect();
+    names.sort_unstable();
+    names
 }
 
 // -- arguments, whose types were checked before -------------------------------------------------------

@@ -115,20 +115,21 @@ fn same_other(a: &Value, b: &Value) -> Result<bool, Fault> {
     if a.kind_name() != b.kind_name() {
         return Err(Fault::new(format!(
             "non-comparable types {}: {}, {}: {}",
-            print::to_string(a),
+            shown(a),
             a.type_name(),
             b.type_name(),
-            print::to_string(b)
+            shown(b)
         )));
     }
     match (a, b) {
         (Value::Object(x), Value::Object(y)) if b.kind_name() != "map" => Ok(x == y),
-        _ => Err(Fault::new(format!(
-            "non-comparable type {}: {}",
-            print::to_string(b),
-            b.type_name()
-        ))),
+        _ => Err(Fault::new(format!("non-comparable type {}: {}", shown(b), b.type_name()))),
     }
+}
+
+/// `%s`, which complains of numbers.
+fn shown(value: &Value) -> String {
+    print::sprintf("%s", std::slice::from_ref(value))
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, Fault> {

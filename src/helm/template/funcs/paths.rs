@@ -93,6 +93,25 @@ fn url_parse(url: &str) -> Result<Value, Fault> {
     } else if !scheme.is_empty() && !rest.starts_with('/') {
         (opaque, path) = (rest, "");
     }
+    let refused = |why: String| {
+        let url = crate::helm::template::text::quote(url);
+        Err(Fault::new(format!("unable to parse url: parse {url}: {why}")))
+    };
+    for text in [path, fragment, host] {
+        if let Some(escape) = bad_escape(text) {
+            return refused(format!("invalid URL escape {escape:?}"));
+        }
+    }
+    if let Some(c) = host.chars().find(|c| " \"<>\\^`{|}".contains(*c)) {
+        let c = crate::helm::template::text::quote(&c.to_string());
+        return refused(format!("invalid character {c} in host name"));
+    }
+    let after_literal = host.rsplit(']').next().unwrap_or(host);
+    if let Some((_, port)) = after_literal.rsplit_once(':')
+        && !port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return refused(format!("invalid port \":{port}\" after host"));
+    }
     let hostname = match host.strip_prefix('[') {
         Some(literal) => literal.split(']').next().unwrap_or(literal),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -111,6 +130,19 @@ fn url_parse(url: &str) -> Result<Value, Fault> {
     .map(|(key, value)| (key.into(), Value::str(value)))
     .collect();
     Ok(Value::map(entries))
+}
+
+/// The first `%` that two hexadecimal digits do not follow, with what follows.
+fn bad_escape(text: &str) -> Option<&str> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
+        let bytes = &text.as_bytes()[at..];
+        if is_hex(bytes.get(1)) && is_hex(bytes.get(2)) {
+            return None;
+        }
+        let end = text[at..].char_indices().nth(3).map_or(text.len(), |(n, _)| at + n);
+        Some(&text[at..end])
+    })
 }
 
 fn unescape(text: &str) -> String {

@@ -135,6 +135,11 @@ fn go_reason(reason: &str, pattern: &str) -> String {
     } else if reason.contains("repetition operator missing expression") {
         let operator = pattern.chars().find(|c| "*+?".contains(*c)).unwrap_or('*');
         format!("missing argument to repetition operator: `{operator}`")
+    } else if reason.contains("invalid character class range") {
+        let chars: Vec<char> = pattern.chars().collect();
+        let range = chars.windows(3).find(|range| range[1] == '-' && range[0] > range[2]);
+        let range: String = range.unwrap_or(&chars).iter().collect();
+        format!("invalid character class range: `{range}`")
     } else if reason.contains("look-around") {
         let from = pattern.find("(?").unwrap_or(0);
         format!(
@@ -187,8 +192,9 @@ fn translate(pattern: &str) -> Result<String, String> {
                             .to_owned(),
                     );
                 }
-                Some('Z' | 'E' | 'h' | 'H' | 'R' | 'X' | 'G' | 'K' | '<' | '>')
-                    if next != Some('<') && next != Some('>') =>
+                Some(letter)
+                    if letter.is_ascii_alphanumeric()
+                        && !"afnrtvAzCpPxQdDwWsSbB0".contains(letter) =>
                 {
                     return Err(format!(
                         "error parsing regexp: invalid escape sequence: `{}`",

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use super::{Fault, Function, Type, Value, any, done, text};
 use crate::helm::template::dates::{Time, duration_text, parse_duration};
 use crate::helm::template::eval::Context;
+use crate::helm::template::moments::parse_time;
 use crate::helm::template::number::parse_float;
 use crate::helm::template::object::Object;
 use crate::helm::template::value::IntKind;
@@ -61,17 +62,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         done(time_of(any(a, 0)).map_or(0, |time| seconds(&time)).to_string())
     }),
     Function::new("toDate", &[Type::Str, Type::Str], |_, a| {
-        Ok(Value::object(Object::Time(parse(a).unwrap_or_else(zero))))
+        Ok(Value::object(Object::Time(parse(a).unwrap_or_else(|_| zero()))))
     }),
-    Function::new("mustToDate", &[Type::Str, Type::Str], |_, a| match parse(a) {
-        Some(time) => Ok(Value::object(Object::Time(time))),
-        None => {
-            let quote = crate::helm::template::text::quote;
-            let (value, layout) = (quote(text(a, 1)), quote(text(a, 0)));
-            Err(Fault::new(format!(
-                "parsing time {value} as {layout}: cannot parse {value} as {layout}"
-            )))
-        }
+    Function::new("mustToDate", &[Type::Str, Type::Str], |_, a| {
+        parse(a).map(|time| Value::object(Object::Time(time))).map_err(Fault::new)
     }),
     Function::new("mustToDuration", &[Type::Any], |_, a| {
         as_duration(any(a, 0)).map(|nanos| Value::Int(nanos, IntKind::Duration)).map_err(Fault::new)
@@ -180,36 +174,9 @@ fn rounded(nanos: u64) -> String {
     }
 }
 
-/// Reads a date by a layout of numbers, the forms that charts use.
-fn parse(a: &[Value]) -> Option<Time> {
-    let format = text(a, 0)
-        .replace("2006", "%Y")
-        .replace("January", "%B")
-        .replace("Jan", "%b")
-        .replace("Monday", "%A")
-        .replace("Mon", "%a")
-        .replace("01", "%m")
-        .replace("02", "%d")
-        .replace("15", "%H")
-        .replace("04", "%M")
-        .replace("05", "%S")
-        .replace("Z07:00", "%:z")
-        .replace("-0700", "%z");
-    let source = text(a, 1);
-    let source = match source.strip_suffix('Z') {
-        Some(source) if format.ends_with("%:z") => format!("{source}+00:00"),
-        _ => source.to_owned(),
-    };
-    let parsed = jiff::fmt::strtime::parse(&format, &source).ok()?;
-    if let Ok(zoned) = parsed.to_zoned() {
-        return Some(Time(zoned));
-    }
-    if let Ok(moment) = parsed.to_timestamp() {
-        return Some(Time::utc(moment));
-    }
-    let date = parsed.to_date().ok()?;
-    let time = parsed.to_time().unwrap_or_else(|_| jiff::civil::Time::midnight());
-    date.to_datetime(time).to_zoned(TimeZone::UTC).ok().map(Time)
+/// `(layout, text)`.
+fn parse(a: &[Value]) -> Result<Time, String> {
+    parse_time(text(a, 0), text(a, 1))
 }
 
 fn as_duration(value: &Value) -> Result<i64, String> {

@@ -224,33 +224,42 @@ fn joined_words(text: &str, connector: char) -> String {
 
 /// xstrings' `ToPascalCase`: connectors go, the letter after each is a capital.
 fn pascal(text: &str) -> String {
+    let is_connector = |c: char| c == '_' || c == '-' || c.is_whitespace();
     let mut out = String::new();
-    let mut start = true;
-    let leading: String =
-        text.chars().take_while(|c| *c == '_' || *c == '-' || c.is_whitespace()).collect();
-    out.push_str(&leading);
-    let rest = &text[leading.len()..];
-    let chars: Vec<char> = rest.chars().collect();
-    for (at, c) in chars.iter().enumerate() {
-        if class(*c) == Class::Connector {
-            if chars[at..].iter().all(|c| class(*c) == Class::Connector) {
-                out.push(*c);
-            }
-            start = true;
+    let mut chars = text.chars();
+    // Connectors before the first letter stay.
+    let mut current = loop {
+        match chars.next() {
+            None => return out,
+            Some(c) if is_connector(c) => out.push(c),
+            Some(c) => break c,
+        }
+    };
+    // Further capitals of a word that begins with one become small.
+    let mut was_upper = current.is_uppercase();
+    current = upper(current);
+    for c in chars {
+        let before = std::mem::replace(&mut current, c);
+        if is_connector(c) && is_connector(before) {
+            out.push(before);
             continue;
         }
-        out.push(if start { upper(*c) } else { lower_run(&chars, at) });
-        start = false;
+        if is_connector(before) {
+            was_upper = c.is_uppercase();
+            current = upper(c);
+            continue;
+        }
+        if was_upper {
+            if c.is_uppercase() {
+                current = lower(c);
+            } else {
+                was_upper = false;
+            }
+        }
+        out.push(before);
     }
+    out.push(current);
     out
-}
-
-/// A capital inside a run of capitals becomes small, unless it begins the next word.
-fn lower_run(chars: &[char], at: usize) -> char {
-    let c = chars[at];
-    let before_upper = at > 0 && chars[at - 1].is_uppercase();
-    let next_lower = chars.get(at + 1).is_some_and(|next| next.is_lowercase());
-    if c.is_uppercase() && before_upper && !next_lower { lower(c) } else { c }
 }
 
 /// goutils' `AbbreviateFull` for widths that are allowed.
