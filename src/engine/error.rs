@@ -300,17 +300,36 @@ pub fn parse_error(error: &ParseErrorType) -> Diagnostic {
 
 fn unknown_variable(name: &str) -> Diagnostic {
     let diagnostic = Diagnostic::new(ErrorKind::Script, format!("there is no variable `{name}`"));
-    if let Some(near) = catalog::names().into_iter().find(|known| *known == name) {
-        return diagnostic.hint(format!("`{near}` is a function: call it with `{near}(…)`"));
+    if catalog::names().contains(&name) {
+        return diagnostic.hint(format!("`{name}` is a function: call it with `{name}(…)`"));
     }
     if let Some(inner) = name.strip_prefix("global::") {
         return diagnostic
             .hint(format!("`{inner}` must be a `const` at the top level of this file"));
     }
-    diagnostic.hint(
-        "functions do not see the variables of the script: pass it as an argument, or make it a `const` and write \
-         `global::NAME`",
-    )
+    diagnostic.hint(OUT_OF_SIGHT)
+}
+
+/// Why a variable that is there cannot be seen.
+const OUT_OF_SIGHT: &str = "functions do not see the variables of the script: pass it as an argument, or make it a \
+                            `const` and write `global::NAME`";
+
+/// What to do about a variable that does not exist, seen in the text of its script.
+pub fn about_variable(name: &str, text: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let words: Vec<&str> = text.split(|c| !is_name(c)).filter(|word| !word.is_empty()).collect();
+    let declared: Vec<&str> = words
+        .windows(2)
+        .filter(|pair| matches!(pair[0], "let" | "const" | "for"))
+        .map(|pair| pair[1])
+        .collect();
+    if catalog::names().contains(&name) || name.contains("::") || declared.contains(&name) {
+        return unknown_variable(name).hints;
+    }
+    match suggest::near(name, declared) {
+        Some(near) => vec![format!("did you mean `{near}`?")],
+        None => vec![format!("declare it first: `let {name} = …;`")],
+    }
 }
 
 /// `signature` is Rhai's: `k8s::git (&str | ImmutableString | String, i64)`. `known` are functions of scripts.

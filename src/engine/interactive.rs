@@ -8,6 +8,7 @@ use super::error;
 use super::scripts::Script;
 use super::session::{Session, finish, on_big_stack};
 use crate::base::diagnostic::Diagnostic;
+use crate::base::suggest;
 
 /// How messages name what was typed.
 const INPUT: &str = "<input>";
@@ -72,11 +73,24 @@ impl Interactive {
         scripts.adopt(&whole, false);
         let done = engine.eval_ast_with_scope::<Dynamic>(&mut self.scope, &whole);
         self.keep(&typed);
-        let value = finish(done, INPUT)?;
+        let value = finish(done, INPUT).map_err(|problem| self.with_near(problem))?;
         if !value.is_unit() {
             self.scope.set_or_push("last", value.clone());
         }
         Ok(value)
+    }
+
+    /// Names the variable that was meant instead of one that does not exist.
+    fn with_near(&self, mut problem: Diagnostic) -> Diagnostic {
+        let missing = problem.message.strip_prefix("there is no variable `");
+        let missing = missing.and_then(|rest| rest.strip_suffix('`')).map(str::to_owned);
+        let Some(missing) = missing else { return problem };
+        let known = self.scope.iter_raw().map(|(name, _, _)| name);
+        problem.hints = match suggest::near(&missing, known) {
+            Some(near) => vec![format!("did you mean `{near}`?")],
+            None => vec![format!("declare it with `let {missing} = …`; `:vars` lists those there are")],
+        };
+        problem
     }
 
     /// What must be said again before each line: imports, and constants so that functions see them.
@@ -180,7 +194,7 @@ impl Interactive {
 
 /// Whether a text is complete (reference 3.4: what the parser misses at the very end may still be typed).
 pub fn complete(engine: &rhai::Engine, text: &str) -> Input {
-    if text.ends_with('\n') && text.trim_end_matches('\n').len() + 1 < text.len() {
+    if text.ends_with('\n') && !text.trim().is_empty() {
         // An empty line always submits.
         return Input::Complete;
     }

@@ -217,6 +217,9 @@ impl Scripts {
                 column: lines[last].trim_end().chars().count() + 1,
             });
         }
+        if let rhai::ParseErrorType::VariableUndefined(missing) = problem.err_type() {
+            diagnostic.hints = error::about_variable(missing, &text);
+        }
         if let (Some(at), Some(opened)) = (&diagnostic.at, missing_closer(problem))
             && let Some((line, column)) = brackets::open_at(&text, opened, (at.line, at.column))
         {

@@ -39,6 +39,14 @@ pub(super) enum Next {
     Leave,
 }
 
+/// The command that a line is: what begins with a colon, and the words that every other session knows.
+pub(super) fn of(line: &str) -> Option<String> {
+    match line {
+        "exit" | "quit" | "help" => Some(format!(":{line}")),
+        line => line.starts_with(':').then(|| line.to_owned()),
+    }
+}
+
 /// Runs a command.
 pub(super) fn run(interactive: &mut Interactive, line: &str) -> Next {
     let (name, argument) = line[1..].split_once(' ').unwrap_or((&line[1..], ""));

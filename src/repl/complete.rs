@@ -5,6 +5,7 @@ use rustyline::completion::Pair;
 
 use super::commands::COMMANDS;
 use crate::engine::catalog::{self, Function};
+use crate::engine::check;
 use crate::engine::docs::functions_of;
 use crate::engine::interactive::Interactive;
 use crate::engine::scripts::standard_modules;
@@ -76,7 +77,13 @@ pub(super) fn candidates(names: &Names, line: &str, pos: usize) -> (usize, Vec<P
         return (start, options);
     }
     if let Some((owner, key)) = word.rsplit_once('.') {
-        return (start + owner.len() + 1, keys(names, owner, key));
+        let mut found = keys(names, owner, key);
+        if !key.is_empty() {
+            let methods = check::language_functions().into_iter();
+            let methods = methods.filter(|method| method.starts_with(key));
+            found.extend(methods.map(|method| pair(&format!("{method}("), "")));
+        }
+        return (start + owner.len() + 1, found);
     }
     let mut found: Vec<Pair> = Vec::new();
     for (name, _) in names.variables.iter().filter(|(name, _)| name.starts_with(word)) {

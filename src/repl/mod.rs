@@ -45,8 +45,8 @@ pub fn run(session: Session, history: Option<PathBuf>) -> Result<u8, Diagnostic>
         match editor.readline(&prompt(&host)) {
             Ok(line) if line.trim().is_empty() => {}
             Ok(line) => {
-                let next = if line.trim_start().starts_with(':') {
-                    commands::run(&mut interactive, line.trim())
+                let next = if let Some(command) = commands::of(line.trim()) {
+                    commands::run(&mut interactive, &command)
                 } else {
                     evaluate(&mut interactive, &continued(&line));
                     Next::Stay

@@ -12,6 +12,7 @@ mod data_plane;
 mod docs;
 mod http;
 mod k8s;
+mod repl;
 mod script;
 mod secrets;
 mod ssa;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         docs::trials(),
         http::trials(),
         k8s::trials(),
+        repl::trials(),
         script::trials(),
         secrets::trials(),
         ssa::trials(),
