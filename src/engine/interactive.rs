@@ -88,7 +88,9 @@ impl Interactive {
         let known = self.scope.iter_raw().map(|(name, _, _)| name);
         problem.hints = match suggest::near(&missing, known) {
             Some(near) => vec![format!("did you mean `{near}`?")],
-            None => vec![format!("declare it with `let {missing} = …`; `:vars` lists those there are")],
+            None => {
+                vec![format!("declare it with `let {missing} = …`; `:vars` lists those there are")]
+            }
         };
         problem
     }
