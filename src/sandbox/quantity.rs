@@ -111,6 +111,20 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
     Some(format!("{number}{name}"))
 }
 
+/// The text of a sum of quantities, in the family of one of them.
+pub(crate) fn of_thousandths(thousandths: i128, like: &str) -> String {
+    let binary = matches!(parsed(like), Some((_, Suffix::Binary(_))));
+    let whole = thousandths / 1000;
+    let text = if thousandths % 1000 != 0 {
+        format!("{thousandths}m")
+    } else if binary && whole % 1024 == 0 {
+        format!("{}Ki", whole / 1024)
+    } else {
+        whole.to_string()
+    };
+    canonical(&text).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,16 @@
-//! Admission: namespaces in deletion, service accounts of pods, policies, webhooks.
+//! Admission: namespaces in deletion, service accounts of pods, limits and quotas; policies and webhooks are
+//! `extensions`.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::extensions::{self, Write};
 use super::kinds::{Kind, metadata_text};
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
-use crate::sandbox::mesh::webhook;
 use crate::sandbox::store::GroupResource;
-use crate::sandbox::validation::selector;
+use crate::sandbox::{limit_range, quota};
 
 /// The refusal of new objects in a namespace that goes.
 pub(crate) fn namespace_terminating(kind: &Kind, namespace: &str) -> Status {
@@ -26,37 +29,87 @@ pub(crate) fn namespace_terminating(kind: &Kind, namespace: &str) -> Status {
 /// Admission that changes objects.
 pub(crate) fn mutate(
     server: &ApiServer,
-    kind: &Kind,
-    live: Option<&Value>,
+    write: Write<'_>,
     object: &mut Value,
-    operation: &str,
+    request: &Request,
 ) -> Result<(), Status> {
-    if kind.custom.is_none() && operation == "CREATE" {
+    let Write { kind, operation, subresource, .. } = write;
+    if kind.custom.is_none() && operation == "CREATE" && subresource.is_empty() {
         match (kind.group.as_str(), kind.plural.as_str()) {
-            ("", "pods") => pod_account(server, object)?,
-            ("", "namespaces") => {}
+            ("", "pods") => {
+                pod_account(server, object)?;
+                limit_range::fill(&limit_ranges(server, object), object);
+            }
             ("", "persistentvolumeclaims") => default_class(server, object),
             _ => {}
         }
     }
-    webhooks(server, kind, live, Some(object), operation, true)
+    extensions::mutate(server, Write { object: Some(object), ..write }, request)
 }
 
 /// Admission that only refuses.
 pub(crate) fn validate(
     server: &ApiServer,
-    kind: &Kind,
-    live: Option<&Value>,
-    object: Option<&Value>,
-    operation: &str,
-    subresource: &str,
+    write: Write<'_>,
     request: &mut Request,
 ) -> Result<(), Status> {
-    if !subresource.is_empty() || kind.group == "admissionregistration.k8s.io" {
+    extensions::validate(server, write, request)?;
+    match write.object {
+        Some(object) if write.subresource.is_empty() => limits(server, write, object),
+        _ => Ok(()),
+    }
+}
+
+fn in_namespace(server: &ApiServer, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
+    let page = server.store.list(&GroupResource::new("", plural), namespace, None, 0);
+    page.objects.iter().map(|stored| server.store.value(stored)).collect()
+}
+
+fn limit_ranges(server: &ApiServer, object: &Value) -> Vec<Arc<Value>> {
+    in_namespace(server, "limitranges", metadata_text(object, "namespace"))
+}
+
+/// LimitRanges and ResourceQuotas of the namespace.
+fn limits(server: &ApiServer, write: Write<'_>, object: &Value) -> Result<(), Status> {
+    let kind = write.kind;
+    if !kind.namespaced {
         return Ok(());
     }
-    super::policies::check(server, kind, live, object, operation, request)?;
-    webhooks(server, kind, live, object, operation, false)
+    let refuse = |why: String| {
+        let name = metadata_text(object, "name");
+        Err(status::forbidden(&kind.group, &kind.plural, name, &why))
+    };
+    let refusal = match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") if write.live.is_none() => {
+            limit_range::pod_refusal(&limit_ranges(server, object), object)
+        }
+        ("", "persistentvolumeclaims") => {
+            limit_range::claim_refusal(&limit_ranges(server, object), object)
+        }
+        _ => None,
+    };
+    if let Some(why) = refusal {
+        return refuse(why);
+    }
+    let grows = kind.group.is_empty()
+        && matches!(kind.plural.as_str(), "services" | "persistentvolumeclaims");
+    if write.live.is_some() && !grows {
+        return Ok(());
+    }
+    let namespace = metadata_text(object, "namespace");
+    let quotas = in_namespace(server, "resourcequotas", namespace);
+    if quotas.is_empty() {
+        return Ok(());
+    }
+    let find = |group: &str, plural: &str| -> Vec<Arc<Value>> {
+        let page = server.store.list(&GroupResource::new(group, plural), namespace, None, 0);
+        page.objects.iter().map(|stored| server.store.value(stored)).collect()
+    };
+    let resource = (kind.group.as_str(), kind.plural.as_str());
+    match quota::refusal(&quotas, resource, object, write.live, &find) {
+        Some(why) => refuse(why),
+        None => Ok(()),
+    }
 }
 
 /// A pod runs as the default service account and gets its token.
@@ -213,154 +266,4 @@ fn default_class(server: &ApiServer, object: &mut Value) {
             return;
         }
     }
-}
-
-/// Webhooks whose Service is in the sandbox. Those that change objects (sidecar injection) change none here: nobody
-/// asks for sidecars in an ambient mesh, but whether they can be reached matters.
-fn webhooks(
-    server: &ApiServer,
-    kind: &Kind,
-    live: Option<&Value>,
-    object: Option<&Value>,
-    operation: &str,
-    mutating: bool,
-) -> Result<(), Status> {
-    if kind.group == "admissionregistration.k8s.io" {
-        return Ok(());
-    }
-    let plural =
-        if mutating { "mutatingwebhookconfigurations" } else { "validatingwebhookconfigurations" };
-    let resource = GroupResource::new("admissionregistration.k8s.io", plural);
-    for stored in server.store.list(&resource, "", None, 0).objects {
-        let configuration = server.store.value(&stored);
-        for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
-            let subject = object.or(live).unwrap_or(&Value::Null);
-            if applies(server, webhook, kind, subject, operation) {
-                call(server, webhook, object, operation)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn applies(
-    server: &ApiServer,
-    webhook: &Value,
-    kind: &Kind,
-    subject: &Value,
-    operation: &str,
-) -> bool {
-    let rules = webhook["rules"].as_array().into_iter().flatten();
-    rules.into_iter().any(|rule| rule_matches(rule, kind, operation))
-        && chosen_by(&webhook["objectSelector"], &subject["metadata"]["labels"])
-        && namespace_matches(server, &webhook["namespaceSelector"], kind, subject)
-}
-
-/// Whether a rule with operations, groups, versions and resources covers a request.
-pub(super) fn rule_matches(rule: &Value, kind: &Kind, operation: &str) -> bool {
-    let has = |field: &str, wanted: &str| {
-        rule[field]
-            .as_array()
-            .is_some_and(|list| list.iter().any(|found| found == "*" || found == wanted))
-    };
-    let scope = match rule["scope"].as_str() {
-        Some("Namespaced") => kind.namespaced,
-        Some("Cluster") => !kind.namespaced,
-        _ => true,
-    };
-    has("operations", operation)
-        && has("apiGroups", &kind.group)
-        && has("apiVersions", &kind.version)
-        && (has("resources", &kind.plural) || has("resources", "*/*"))
-        && scope
-}
-
-pub(super) fn namespace_matches(
-    server: &ApiServer,
-    wanted: &Value,
-    kind: &Kind,
-    subject: &Value,
-) -> bool {
-    if kind.group.is_empty() && kind.plural == "namespaces" {
-        return chosen_by(wanted, &subject["metadata"]["labels"]);
-    }
-    if !kind.namespaced {
-        return true;
-    }
-    let namespaces = GroupResource::new("", "namespaces");
-    let stored = server.store.get(&namespaces, "", metadata_text(subject, "namespace"));
-    let namespace = stored.map(|stored| server.store.value(&stored));
-    let labels = namespace.as_deref().map_or(&Value::Null, |found| &found["metadata"]["labels"]);
-    chosen_by(wanted, labels)
-}
-
-fn call(
-    server: &ApiServer,
-    webhook: &Value,
-    object: Option<&Value>,
-    operation: &str,
-) -> Result<(), Status> {
-    let name = webhook["name"].as_str().unwrap_or_default();
-    let client = &webhook["clientConfig"];
-    let service = &client["service"];
-    let text = |field: &str| service[field].as_str().unwrap_or_default();
-    let key = format!("{}/{}", text("namespace"), text("name"));
-    let path = service["path"].as_str().unwrap_or("/");
-    let outcome = if service.is_object() {
-        reviewed(server, &key, path, object, operation)
-    } else {
-        server.note_not_modelled(&format!("the admission webhook {name} at a URL"));
-        Err(Refusal::Unreachable("the sandbox calls no webhooks by URL".to_owned()))
-    };
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(Refusal::Denied(message)) => Err(Status {
-            code: 400,
-            reason: "BadRequest".to_owned(),
-            message: format!("admission webhook \"{name}\" denied the request: {message}"),
-            details: Value::Null,
-        }),
-        Err(Refusal::Unreachable(_)) if webhook["failurePolicy"] == "Ignore" => Ok(()),
-        Err(Refusal::Unreachable(why)) => {
-            let port = service["port"].as_u64().unwrap_or(443);
-            let timeout = webhook["timeoutSeconds"].as_u64().unwrap_or(10);
-            Err(status::internal(format!(
-                "failed calling webhook \"{name}\": failed to call webhook: Post \"https://{}.{}.svc:{port}{path}?timeout={timeout}s\": {why}",
-                text("name"),
-                text("namespace")
-            )))
-        }
-    }
-}
-
-enum Refusal {
-    Denied(String),
-    Unreachable(String),
-}
-
-/// What the pods behind a webhook's Service would say; `service` is `namespace/name`.
-fn reviewed(
-    server: &ApiServer,
-    service: &str,
-    path: &str,
-    object: Option<&Value>,
-    operation: &str,
-) -> Result<(), Refusal> {
-    let (namespace, name) = service.split_once('/').unwrap_or(("", service));
-    webhook::reachable(server, namespace, name).map_err(Refusal::Unreachable)?;
-    if !webhook::is_modelled(name) {
-        server.note_not_modelled(&format!("the admission webhook of Service {service}"));
-        return Ok(());
-    }
-    match object {
-        Some(object) if operation != "DELETE" => {
-            webhook::review(server, name, path, object).map_err(Refusal::Denied)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether labels are chosen by a selector that chooses everything when it is absent.
-pub(super) fn chosen_by(wanted: &Value, labels: &Value) -> bool {
-    wanted.is_null() || selector::matches(wanted, labels)
 }

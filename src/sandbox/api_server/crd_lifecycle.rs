@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::crd::{self, CustomVersion};
 use super::kinds::Kind;
 use super::verbs::delete::DeleteOptions;
-use super::{ApiServer, Request};
+use super::{ApiServer, Request, extensions};
 use crate::sandbox::store::GroupResource;
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -18,7 +18,9 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 impl ApiServer {
     /// Called after each write, without any lock.
     pub(crate) fn after_write(&self, kind: &Kind, _namespace: &str, name: &str) {
-        if kind.group == GROUP && kind.plural == PLURAL {
+        if kind.group == extensions::GROUP {
+            self.extensions.changed();
+        } else if kind.group == GROUP && kind.plural == PLURAL {
             self.reconcile_crd(name);
         } else if let Some(custom) = &kind.custom {
             // The last object of a CRD that goes lets it go.

@@ -1,8 +1,8 @@
 //! The API server of the sandbox: one verb pipeline over kinds that are data.
 //!
 //! A request is an HTTP request (`http`) or a controller's call (`client`); both end in the verbs (`verbs`), which work
-//! on JSON trees and the `Kind` that names them. Reading order: `kinds` and `crd` (what is served), `structural`,
-//! `normalise`, `rules` and `admission` (what a write passes through), `verbs`, `http`, `runner` (controllers).
+//! on JSON trees and the `Kind` that names them. Reading order: `kinds` and `crd` (what is served), `go_decode`,
+//! `normalise`, `rules`, `admission` and `extensions` (what a write passes through), `verbs`, `http`, `runner` (controllers).
 //! Behaviour and texts are those of kube-apiserver 1.36.3; what is not modelled answers 501 and is noted.
 
 mod admission;
@@ -10,17 +10,17 @@ mod client;
 mod crd;
 mod crd_lifecycle;
 mod discovery;
+mod extensions;
+mod go_decode;
 pub(crate) mod http;
 mod json;
 mod kinds;
 mod normalise;
-mod policies;
 mod random;
 mod rules;
 pub(crate) mod runner;
 mod selectors;
 mod status;
-mod structural;
 mod subresources;
 mod verbs;
 
@@ -73,6 +73,7 @@ pub(crate) struct ApiServer {
     nodes: RwLock<Option<Arc<dyn Nodes>>>,
     /// Policies and addresses that writes ask for, kept up to date by `crd_lifecycle` and `normalise`.
     addresses: Mutex<normalise::Addresses>,
+    extensions: extensions::Extensions,
 }
 
 /// Who sends a request and how it is to be treated.
@@ -127,6 +128,7 @@ impl ApiServer {
             not_modelled: Mutex::default(),
             nodes: RwLock::new(None),
             addresses: Mutex::default(),
+            extensions: extensions::Extensions::default(),
         })
     }
 

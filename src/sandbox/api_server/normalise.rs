@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::kinds::{Kind, metadata_text};
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
+use crate::sandbox::limit_range;
 use crate::sandbox::validation::Cause;
 
 /// Cluster IPs and node ports in use, by the `namespace/name` of their Service.
@@ -139,7 +140,7 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
         ("networking.k8s.io", "networkpolicies") => network_policy(&mut object["spec"]),
         ("apiextensions.k8s.io", "customresourcedefinitions") => custom_definition(object),
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(object),
-        ("storage.k8s.io", "storageclasses") => {}
+        ("", "limitranges") => limit_range::defaults(&mut object["spec"]),
         _ => {}
     }
 }

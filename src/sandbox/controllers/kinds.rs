@@ -27,6 +27,8 @@ collections! {
     CONFIG_MAPS = ("", "v1", "configmaps");
     /// `serviceaccounts`
     SERVICE_ACCOUNTS = ("", "v1", "serviceaccounts");
+    /// `resourcequotas`
+    RESOURCE_QUOTAS = ("", "v1", "resourcequotas");
     /// `persistentvolumeclaims`
     CLAIMS = ("", "v1", "persistentvolumeclaims");
     /// `deployments.apps`

@@ -22,6 +22,7 @@ mod namespace;
 mod namespace_content;
 mod pod_set;
 mod replica_set;
+mod resource_quota;
 mod stateful_set;
 
 use crate::sandbox::api::Controller;
@@ -48,6 +49,7 @@ pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
         Box::new(endpoints::Endpoints::default()),
         Box::new(disruption::DisruptionBudgets),
         Box::new(disruption::Autoscalers),
+        Box::new(resource_quota::ResourceQuotas),
         Box::new(addresses::IpAddresses),
         Box::new(admission_policies::AdmissionPolicies),
         Box::new(namespace::Namespaces),

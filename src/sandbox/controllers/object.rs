@@ -65,14 +65,7 @@ pub fn selects_map(selector: &Value, labels: &Value) -> bool {
 
 /// Whether a `LabelSelector` selects a set of labels. An empty one selects everything, an absent one nothing.
 pub fn selects(selector: &Value, labels: &Value) -> bool {
-    let Some(selector) = selector.as_object() else { return false };
-    let equal = selector
-        .get("matchLabels")
-        .and_then(Value::as_object)
-        .is_none_or(|wanted| wanted.iter().all(|(k, v)| labels.get(k) == Some(v)));
-    let expressions =
-        selector.get("matchExpressions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    equal && expressions.iter().all(|expression| expression_holds(expression, labels))
+    crate::sandbox::validation::selector::matches(selector, labels)
 }
 
 /// One `LabelSelectorRequirement`, also as node selectors write it.

@@ -55,6 +55,11 @@ impl Cause {
         Self::new(field, "FieldValueDuplicate", format!("Duplicate value: {}", shown(value)))
     }
 
+    /// `Duplicate value`, where the API server leaves the value out.
+    pub fn duplicate_without_value(field: &str) -> Self {
+        Self::new(field, "FieldValueDuplicate", "Duplicate value".to_owned())
+    }
+
     /// `Forbidden: DETAIL`
     pub fn forbidden(field: &str, detail: &str) -> Self {
         Self::new(field, "FieldValueForbidden", with_detail("Forbidden".to_owned(), detail))

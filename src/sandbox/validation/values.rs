@@ -294,13 +294,14 @@ impl Node {
             Value::Null if self.schema.nullable => return,
             Value::Null => ("null", ""),
             Value::Bool(_) => ("boolean", ""),
-            Value::Number(number) if number.is_f64() => ("number", "double"),
+            // What no 64-bit integer holds is a float to the decoder.
+            Value::Number(number) if number.as_i64().is_none() => ("number", "double"),
             Value::Number(_) => ("integer", "int64"),
             Value::String(_) => ("string", ""),
             Value::Array(_) => ("array", ""),
             Value::Object(_) => ("object", ""),
         };
-        let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
+        let whole = is_whole(value);
         let fits = types.contains(&found)
             || (found == "number" && whole && types.contains(&"integer"))
             || (found == "integer" && types.contains(&"number"));
@@ -388,9 +389,9 @@ impl Node {
         if self.schema.kind != SchemaType::Integer {
             return;
         }
-        let whole = value.as_i64().or_else(|| {
-            value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64)
-        });
+        let whole = value
+            .as_i64()
+            .or_else(|| value.as_f64().filter(|_| is_whole(value)).map(|number| number as i64));
         let (fits, format) = match self.checks.format.as_str() {
             "int32" => (whole.is_some_and(|n| i32::try_from(n).is_ok()), "with format int32"),
             "uint32" => (whole.is_some_and(|n| u32::try_from(n).is_ok()), "with format uint32"),
@@ -543,6 +544,12 @@ pub(super) fn old_item<'a>(
     let ListType::Map(keys) = &schema.list_type else { return None };
     let key = lists::key_of(item, keys);
     old?.as_array()?.iter().find(|old| lists::key_of(old, keys) == key)
+}
+
+/// Whether a float is an integer that it holds exactly.
+fn is_whole(value: &Value) -> bool {
+    const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+    value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() <= MAX_EXACT)
 }
 
 /// A bound beside a whole number is shown as one, else as Go shows a float.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::write::is_finished;
 use crate::sandbox::api::Status;
+use crate::sandbox::api_server::extensions::Write;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, Request, admission, normalise, status, time_text};
 use crate::sandbox::store::ObjectKey;
@@ -53,7 +54,14 @@ impl ApiServer {
                 let why = "this namespace may not be deleted";
                 return Err(status::forbidden("", "namespaces", name, why));
             }
-            admission::validate(self, kind, Some(&live), None, "DELETE", "", request)?;
+            let write = Write {
+                kind,
+                live: Some(&live),
+                object: None,
+                operation: "DELETE",
+                subresource: "",
+            };
+            admission::validate(self, write, request)?;
             let marked = self.marked(kind, &live, options);
             if request.dry_run {
                 return Ok(match is_finished(&marked) {

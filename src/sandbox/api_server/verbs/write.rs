@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::api::Status;
+use crate::sandbox::api_server::extensions::Write;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
-use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, structural};
+use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, go_decode, status};
 use crate::sandbox::api_server::{admission, normalise, rules};
 use crate::sandbox::go_form::go_form;
 use crate::sandbox::ssa;
@@ -89,13 +90,14 @@ impl ApiServer {
         }
         normalise::before_create(self, kind, &mut object, request)?;
         self.set_defaults(kind, &mut object);
-        admission::mutate(self, kind, None, &mut object, "CREATE")?;
+        let write = Write { kind, live: None, object: None, operation: "CREATE", subresource: "" };
+        admission::mutate(self, write, &mut object, request)?;
         self.set_defaults(kind, &mut object);
         let causes = rules::create(kind, &object);
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
-        admission::validate(self, kind, None, Some(&object), "CREATE", "", request)?;
+        admission::validate(self, Write { object: Some(&object), ..write }, request)?;
         let key = (namespace.to_owned(), name.clone());
         if self.store.get(&kind.resource, namespace, &name).is_some() {
             return Err(status::already_exists(&kind.group, &kind.plural, &name));
@@ -213,7 +215,9 @@ impl ApiServer {
         keep_system_fields(live, &mut object);
         normalise::before_update(self, kind, live, &mut object, subresource)?;
         self.set_defaults(kind, &mut object);
-        admission::mutate(self, kind, Some(live), &mut object, "UPDATE")?;
+        let write =
+            Write { kind, live: Some(live), object: None, operation: "UPDATE", subresource };
+        admission::mutate(self, write, &mut object, request)?;
         let generation = live["metadata"]["generation"].as_i64();
         if let Some(generation) = generation {
             // Being bound to a node is no change of what the pod asks for.
@@ -226,7 +230,7 @@ impl ApiServer {
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
-        admission::validate(self, kind, Some(live), Some(&object), "UPDATE", subresource, request)?;
+        admission::validate(self, Write { object: Some(&object), ..write }, request)?;
         ssa::keep_timestamps(live, &mut object);
         object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         if object == **live {
@@ -268,7 +272,7 @@ impl ApiServer {
         let cannot =
             |why: &str| status::bad_request(prune::not_handled(&kind.kind, &kind.version, why));
         if kind.custom.is_none() {
-            if let Some(error) = structural::go_type_error(&schema, object) {
+            if let Some(error) = go_decode::go_type_error(&schema, object) {
                 return Err(cannot(&error));
             }
         }
@@ -304,7 +308,7 @@ impl ApiServer {
             return;
         }
         go_form(object, &schema);
-        structural::set_defaults(&schema, object);
+        go_decode::set_defaults(&schema, object);
         normalise::defaults(kind, object);
     }
 

@@ -209,7 +209,7 @@ fn structural(schema: &Value, path: &str, root: bool, check: &mut Check) {
         "array" if schema["items"].is_null() => {
             check.required(&join(path, "items"), "must be specified");
         }
-        found if !TYPES.contains(&found) => {
+        found if !found.is_empty() && !TYPES.contains(&found) => {
             check.unsupported(&join(path, "type"), &schema["type"], TYPES);
         }
         _ => {}

@@ -227,3 +227,11 @@ fn covers((network, bits): (IpAddr, u32), address: IpAddr) -> bool {
     let mask = if bits == 0 { 0 } else { u128::MAX << (128 - bits) };
     network.is_ipv4() == address.is_ipv4() && number(network) & mask == number(address) & mask
 }
+
+pub(super) fn update_slice(object: &Value, old: &Value, check: &mut Check) {
+    check.immutable(&object["addressType"], &old["addressType"], "addressType");
+}
+
+pub(super) fn update_class(object: &Value, old: &Value, check: &mut Check) {
+    check.immutable(&object["spec"]["controller"], &old["spec"]["controller"], "spec.controller");
+}

@@ -227,7 +227,10 @@ impl Run<'_> {
         self.causes.push(match rule.reason.as_deref() {
             Some("FieldValueForbidden") => Cause::forbidden(path, message),
             Some("FieldValueRequired") => Cause::required(path, message),
-            Some("FieldValueDuplicate") => Cause::duplicate(path, place.value),
+            Some("FieldValueDuplicate") => match place.value {
+                Value::Object(_) | Value::Array(_) => Cause::duplicate_without_value(path),
+                value => Cause::duplicate(path, value),
+            },
             Some(_) | None => match place.value {
                 Value::Object(_) | Value::Array(_) => Cause::invalid_without_value(path, message),
                 value => Cause::invalid_shown(path, &shown(value), message),

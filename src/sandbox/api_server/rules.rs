@@ -1,14 +1,11 @@
-//! What is refused with 422: metadata and values (`sandbox::validation`), and the rules of the API server's own kinds.
-
-mod builtin;
-mod pods;
+//! What is refused with 422, as `sandbox::validation` has it: metadata, then values.
 
 use serde_json::Value;
 
 use super::kinds::Kind;
-use crate::sandbox::validation::Cause;
 use crate::sandbox::validation::metadata::{self, Owner};
 use crate::sandbox::validation::names::NameRule;
+use crate::sandbox::validation::{Cause, builtin};
 
 /// Causes against a new object.
 pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
@@ -31,7 +28,12 @@ pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &st
 }
 
 fn content(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
-    let Some(custom) = &kind.custom else { return builtin::check(kind, live, object) };
+    let Some(custom) = &kind.custom else {
+        return match live {
+            Some(live) => builtin::validate_update(&kind.group, &kind.kind, object, live),
+            None => builtin::validate(&kind.group, &kind.kind, object),
+        };
+    };
     let found = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     if found != kind.kind {
         let detail = format!("must be {}", kind.kind);
