@@ -169,11 +169,13 @@ impl ApiServer {
         if !has_cleanup {
             return;
         }
-        let terminating = condition(&crd["status"]["conditions"], "Terminating").is_some();
+        let terminating = condition(&crd["status"]["conditions"], "Terminating")
+            .is_some_and(|found| found["reason"] == "InstanceDeletionInProgress");
         if !terminating {
             let mut object = (**crd).clone();
             let mut conditions =
                 object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.retain(|found| found["type"] != "Terminating");
             conditions.push(json!({
                 "type": "Terminating", "status": "True", "lastTransitionTime": self.now_text(),
                 "reason": "InstanceDeletionInProgress",

@@ -21,6 +21,10 @@ pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
 /// Causes against a changed object.
 pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &str) -> Vec<Cause> {
     let mut causes = metadata::validate_update(object, live);
+    if kind.custom.is_some() {
+        // The generic registry looks at metadata, and the strategy of custom objects once more: refusals come twice.
+        causes.extend(causes.clone());
+    }
     if subresource.is_empty() || kind.custom.is_some() {
         causes.extend(content(kind, Some(live), object));
     }

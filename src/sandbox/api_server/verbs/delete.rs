@@ -119,9 +119,28 @@ impl ApiServer {
             let span = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
             let due = self.now().checked_add(span).unwrap_or_else(|_| self.now());
             metadata["deletionTimestamp"] = time_text(due).into();
-            metadata["deletionGracePeriodSeconds"] = grace.into();
-            if !already && let Some(generation) = metadata["generation"].as_i64() {
+            // A CRD's end is not graceful: its own strategy marks it, and says so in its status.
+            let definition = kind.plural == "customresourcedefinitions";
+            if !definition {
+                metadata["deletionGracePeriodSeconds"] = grace.into();
+            }
+            if !already
+                && !definition
+                && let Some(generation) = metadata["generation"].as_i64()
+            {
                 metadata["generation"] = (generation + 1).into();
+            }
+            if definition && !already {
+                let conditions = object["status"]["conditions"].as_array().cloned();
+                let mut conditions = conditions.unwrap_or_default();
+                conditions.push(json!({
+                    "type": "Terminating",
+                    "status": "True",
+                    "lastTransitionTime": self.now_text(),
+                    "reason": "InstanceDeletionPending",
+                    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
+                }));
+                object["status"]["conditions"] = conditions.into();
             }
         }
         if kind.group.is_empty() && kind.plural == "namespaces" {

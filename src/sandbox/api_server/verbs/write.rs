@@ -167,7 +167,10 @@ impl ApiServer {
             let new = edit(&live, request)?;
             let pinned = !metadata_text(&new, "resourceVersion").is_empty();
             self.check_revision(kind, name, &live, &new)?;
-            let owned = self.own(kind, Some(&live), new, subresource, request);
+            // Through the scale of a custom object nobody comes to own its replicas.
+            let unowned = kind.custom.is_some() && subresource == "scale";
+            let owned =
+                if unowned { new } else { self.own(kind, Some(&live), new, subresource, request) };
             let seen = stored.revision;
             match self.finish_update(kind, &live, seen, owned, subresource, request)? {
                 Some(written) => return Ok(written),

@@ -36,7 +36,9 @@ impl Bed {
                 .map_err(|error| error.to_string())?;
             kube::Client::try_from(config).map_err(|error| error.to_string())
         })?;
-        let namespace = format!("ssa-{}-{}", name.replace('_', "-"), std::process::id());
+        // A namespace's name has at most 63 characters.
+        let short: String = name.replace('_', "-").chars().take(40).collect();
+        let namespace = format!("ssa-{short}-{}", std::process::id());
         let bed = Self { runtime, client, namespace };
         let json = "application/json";
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
