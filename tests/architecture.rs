@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The parts of `helm` that talk to a cluster or the network.
-const HELM_IO: &[&str] = &["action", "release", "repo", "registry", "source"];
+const HELM_IO: &[&str] = &["action", "lookup", "release", "repo", "registry", "source"];
 
 const MAX_LINES: usize = 1_000;
 

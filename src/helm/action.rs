@@ -11,6 +11,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Map, Value as Json, json};
 
 use super::chart::Chart;
+use super::lookup;
 use super::manifest;
 use super::release::{self, Release};
 use super::render::{self, Capabilities, ReleaseFacts, RenderError, RenderOptions, Rendered};
@@ -154,12 +155,12 @@ pub async fn converge(
     };
     let last = history.last();
     let is_upgrade = last.is_some_and(|release| release.status() != "pending-install");
-    let rendered = draw(revision, is_upgrade)?;
+    let rendered = draw(revision, is_upgrade).await?;
     let objects = objects(&rendered, name, namespace)?;
     if options.skip_unchanged
         && let Some(last) = last
         && last.status() == "deployed"
-        && is_same(last, chart, options, &draw(last.revision(), last.revision() > 1)?)
+        && is_same(last, chart, options, &draw(last.revision(), last.revision() > 1).await?)
     {
         return keep(cluster, last, objects, options).await;
     }
@@ -222,7 +223,7 @@ fn is_same(last: &Release, chart: &Chart, options: &ConvergeOptions, again: &Ren
         && last.json["hooks"].as_array().map_or(0, Vec::len) == again.hooks.len()
 }
 
-fn draw(
+async fn draw(
     cluster: &Cluster,
     name: &str,
     chart: &Chart,
@@ -242,8 +243,21 @@ fn draw(
         skip_schema_validation: options.skip_schema_validation,
         subchart_notes: false,
     };
-    let environment = Environment { now: Some(cluster.clock().now()), ..Environment::default() };
-    Ok(render::render(chart, &options.values, &facts, &render_options, &environment)?)
+    let now = cluster.clock().now();
+    let (chart, values) = (chart.clone(), options.values.clone());
+    lookup::serve(cluster, move |lookup| {
+        let environment =
+            Environment { now: Some(now), random: Some(&random), lookup: Some(lookup) };
+        render::render(&chart, &values, &facts, &render_options, &environment)
+    })
+    .await
+    .map_err(ActionError::Render)
+}
+
+/// The system's randomness for templates.
+pub fn random(bytes: &mut [u8]) {
+    // A generator that fails has failed since the start of the process: TLS would not work either.
+    let _ = aws_lc_rs::rand::fill(bytes);
 }
 
 /// Version and API versions of the cluster.

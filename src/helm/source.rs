@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::chart::{Chart, ChartError, File, IgnoreRules, MAX_SIZE};
 use super::semver::{Constraint, Version};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
@@ -18,6 +20,10 @@ pub enum SourceError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("`{path}` leads outside the chart")]
     Escapes { path: PathBuf },
+    #[error("chart `{path}` has the digest sha256:{found}, not sha256:{wanted}")]
+    Digest { path: PathBuf, wanted: String, found: String },
+    #[error("chart `{path}` is a folder and has no digest")]
+    NoDigest { path: PathBuf },
     #[error("chart `{path}`: {source}")]
     Chart { path: PathBuf, source: ChartError },
 }
@@ -29,6 +35,16 @@ impl From<SourceError> for Diagnostic {
             SourceError::NotFound { .. } | SourceError::NoVersion { .. } => {
                 Self::new(ErrorKind::NotFound, message)
                     .hint("name a folder with `Chart.yaml`, or a packed chart such as `charts/istiod-1.30.3.tgz`")
+            }
+            SourceError::Digest { .. } => Self::new(ErrorKind::Invalid, message).hint(
+                "nothing of it was used; get the chart again, or correct the option `digest` if the new chart is meant",
+            ),
+            SourceError::NoDigest { .. } => Self::new(ErrorKind::Invalid, message)
+                .hint("pack the chart, or leave the option `digest` out"),
+            SourceError::Chart { source: ChartError::Archive(_), .. } => {
+                Self::new(ErrorKind::Invalid, message).hint(
+                    "the file is damaged or no packed chart; get it again, or pack it with `helm package`",
+                )
             }
             SourceError::Read { .. } | SourceError::Escapes { .. } | SourceError::Chart { .. } => {
                 Self::new(ErrorKind::Invalid, message)
@@ -47,6 +63,25 @@ pub fn load(path: &Path) -> Result<Chart, SourceError> {
         Chart::from_archive(&read(path)?)
     };
     loaded.map_err(|source| SourceError::Chart { path: path.to_owned(), source })
+}
+
+/// Loads a packed chart whose SHA-256 is as wanted, in hexadecimal with or without `sha256:`. It is checked before anything of
+/// the file is read as a chart.
+pub fn load_checked(path: &Path, wanted: &str) -> Result<Chart, SourceError> {
+    if path.is_dir() {
+        return Err(SourceError::NoDigest { path: path.to_owned() });
+    }
+    if !path.is_file() {
+        return Err(SourceError::NotFound { path: path.to_owned() });
+    }
+    let data = read(path)?;
+    let found = hex::encode(Sha256::digest(&data));
+    let wanted = wanted.strip_prefix("sha256:").unwrap_or(wanted).to_ascii_lowercase();
+    if found != wanted {
+        return Err(SourceError::Digest { path: path.to_owned(), wanted, found });
+    }
+    Chart::from_archive(&data)
+        .map_err(|source| SourceError::Chart { path: path.to_owned(), source })
 }
 
 /// Finds `name-VERSION.tgz` in a folder: the given version, else the newest that satisfies the constraint.

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value as Json};
 use crate::helm::chart::{Chart, ChartError};
 
 mod schema;
+pub mod set;
 
 pub(crate) use schema::failures as schema_failures;
 

@@ -3,7 +3,7 @@
 //! A case is sections of files, each under a line `-- PATH --`; `Chart.yaml` may be left out. The section `lines` holds one
 //! template per line (`⏎` stands for a line break): each is rendered on its own, as the chart's notes, so that any
 //! text and every error can be seen. Without it the whole chart is rendered as `helm template` does. The section `args` holds
-//! flags of helm, one per line.
+//! flags of helm, one per line; the section `sets` flags of values, each line a case of its own whose values are shown.
 //!
 //! `RECORD=1` asks the test bed's helm and writes the answers down; they name the version that gave them. Our answers are
 //! compared with the recorded ones, errors word for word with file, line and column.
@@ -17,6 +17,7 @@ use meshscript::helm::chart::{Chart, File};
 use meshscript::helm::render::{ReleaseFacts, RenderOptions, render};
 use meshscript::helm::template::Environment;
 use meshscript::helm::values;
+use meshscript::helm::values::set::{Reading, set};
 use serde_json::{Map, Value};
 
 use crate::harness::helm::{self, Helm};
@@ -48,6 +49,7 @@ fn every_function() -> Result<(), Failed> {
             files: vec![("Chart.yaml".to_owned(), CHART_YAML.to_owned())],
             args: Vec::new(),
             lines: None,
+            sets: None,
         };
         case.theirs(helm, Some(&uses))??;
     }
@@ -79,6 +81,7 @@ struct Case {
     files: Vec<(String, String)>,
     args: Vec<String>,
     lines: Option<Vec<String>>,
+    sets: Option<Vec<String>>,
 }
 
 impl Case {
@@ -99,11 +102,11 @@ impl Case {
             let lines = files.remove(at).1;
             Some(lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
         };
-        let (args, lines) = (take("args").unwrap_or_default(), take("lines"));
+        let (args, lines, sets) = (take("args").unwrap_or_default(), take("lines"), take("sets"));
         if !files.iter().any(|(name, _)| name == "Chart.yaml") {
             files.push(("Chart.yaml".to_owned(), CHART_YAML.to_owned()));
         }
-        Ok(Self { files, args, lines })
+        Ok(Self { files, args, lines, sets })
     }
 
     fn chart(&self, notes: Option<&str>) -> Result<Chart, String> {
@@ -127,6 +130,17 @@ impl Case {
             if let Value::Object(mut map) = yaml::parse(text).map_err(|error| error.to_string())? {
                 values::to_floats_in(&mut map);
                 values::merge_into(&mut given, map);
+            }
+        }
+        let read = |name: &str| match self.files.iter().find(|(known, _)| known == name) {
+            Some((_, text)) => Ok(text.clone()),
+            None => Err(format!("open {name}: no such file or directory")),
+        };
+        for reading in
+            [Reading::Json, Reading::Typed, Reading::Text, Reading::File, Reading::Literal]
+        {
+            for text in self.given(reading.flag()) {
+                set(&mut given, reading, text, &read).map_err(|error| error.to_string())?;
             }
         }
         let mut options = RenderOptions::default();
@@ -189,14 +203,14 @@ fn run(path: &Path) -> Result<(), Failed> {
     let case = Case::read(path)?;
     let golden = path.with_extension("out");
     if let Some(helm) = recorder() {
-        let text = told(&case, |notes| case.theirs(helm, notes))?;
+        let text = told(&case, |case, notes| case.theirs(helm, notes))?;
         fs::write(&golden, format!("# {}\n{text}", helm.version))?;
     }
     let expected = fs::read_to_string(&golden)
         .map_err(|_| format!("no {}: record it with RECORD=1", golden.display()))?;
     let expected = expected.split_once('\n').map_or("", |(_, rest)| rest);
     let actual =
-        told(&case, |notes| Ok(case.ours(notes).map_err(|error| helm::error_text(&error))))?;
+        told(&case, |case, notes| Ok(case.ours(notes).map_err(|error| helm::error_text(&error))))?;
     if actual == expected {
         return Ok(());
     }
@@ -211,12 +225,21 @@ fn recorder() -> Option<&'static Helm> {
 /// Every template of the case with what becomes of it.
 fn told(
     case: &Case,
-    render: impl Fn(Option<&str>) -> Result<Result<String, String>, Failed>,
+    render: impl Fn(&Case, Option<&str>) -> Result<Result<String, String>, Failed>,
 ) -> Result<String, Failed> {
-    let Some(lines) = &case.lines else { return render(None).map(shown) };
     let mut text = String::new();
+    if let Some(sets) = &case.sets {
+        for line in sets {
+            let args = line.replace('⏎', "\n").split(" & ").map(str::to_owned).collect();
+            let one = Case { files: case.files.clone(), args, lines: None, sets: None };
+            let notes = "{{ .Values | toJson }}";
+            text.push_str(&format!("== {line}\n{}", shown(render(&one, Some(notes))?)));
+        }
+        return Ok(text);
+    }
+    let Some(lines) = &case.lines else { return render(case, None).map(shown) };
     for line in lines {
-        let answer = shown(render(Some(&line.replace('⏎', "\n")))?);
+        let answer = shown(render(case, Some(&line.replace('⏎', "\n")))?);
         text.push_str(&format!("== {line}\n{answer}"));
     }
     Ok(text)

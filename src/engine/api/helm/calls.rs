@@ -1,21 +1,25 @@
 //! What the rows of `helm` run: reads the arguments, calls the domain, converts the result.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rhai::{Array, Dynamic};
 use serde_json::{Map, Value, json};
 
-use crate::base::diagnostic::{Diagnostic, ErrorKind};
+use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
 use crate::base::progress::Change;
 use crate::base::suggest;
+use crate::base::yaml;
 use crate::engine::builtin;
 use crate::engine::call::Call;
 use crate::engine::convert::to_dynamic;
+use crate::engine::files;
 use crate::helm::action::{self, ConvergeOptions, Crds, UninstallOptions};
 use crate::helm::chart::{Chart, File};
 use crate::helm::release::{self, Release};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
 use crate::helm::template::Environment;
+use crate::helm::values::set::{Reading, set};
 use crate::helm::{source, values as helm_values};
 use crate::k8s::read::Scope;
 
@@ -43,10 +47,18 @@ fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
         let folder = call.host.files.readable(folder)?;
         if folder.is_dir() {
             let path = source::find(&folder, chart, &version)?;
-            return Ok(source::load(&path)?);
+            return checked(call, &path);
         }
     }
-    Ok(source::load(&readable?)?)
+    checked(call, &readable?)
+}
+
+/// Loads a chart whose digest is as the option `digest` says.
+fn checked(call: &Call<'_>, path: &Path) -> Result<Chart, Diagnostic> {
+    Ok(match call.opt_string("digest").filter(|digest| !digest.is_empty()) {
+        Some(digest) => source::load_checked(path, &digest)?,
+        None => source::load(path)?,
+    })
 }
 
 fn load_builtin(call: &Call<'_>, name: &str) -> Result<Chart, Diagnostic> {
@@ -75,14 +87,55 @@ fn load_builtin(call: &Call<'_>, name: &str) -> Result<Chart, Diagnostic> {
         .map_err(|error| Diagnostic::new(ErrorKind::Bug, format!("stand-in `{name}`: {error}")))
 }
 
-/// The option `values`; numbers are floats, as Helm reads them.
+/// Files of values, then the option `values`, then the settings in Helm's order. Numbers of files and of `values` are floats,
+/// as Helm reads them.
 fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
-    let mut values = match call.json_revealing("values")? {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    helm_values::to_floats_in(&mut values);
+    let mut values = Map::new();
+    for name in call.strings("values_files") {
+        let text = read_text(call, &name)?;
+        match yaml::parse(&text) {
+            Ok(Value::Object(mut map)) => {
+                helm_values::to_floats_in(&mut map);
+                helm_values::merge_into(&mut values, map);
+            }
+            Ok(Value::Null) => {}
+            Ok(_) => {
+                let message = format!("values file `{name}` holds no map");
+                return Err(Diagnostic::new(ErrorKind::Invalid, message));
+            }
+            Err(error) => {
+                let message = format!("values file `{name}`: {}", error.message);
+                let place =
+                    Position { file: name.as_str().into(), line: error.line, column: error.column };
+                return Err(Diagnostic::new(ErrorKind::Invalid, message).at(place));
+            }
+        }
+    }
+    if let Value::Object(mut map) = call.json_revealing("values")? {
+        helm_values::to_floats_in(&mut map);
+        helm_values::merge_into(&mut values, map);
+    }
+    let read = |name: &str| read_text(call, name).map_err(|error| error.message.clone());
+    for (option, reading) in [
+        ("set_json", Reading::Json),
+        ("set", Reading::Typed),
+        ("set_string", Reading::Text),
+        ("set_file", Reading::File),
+        ("set_literal", Reading::Literal),
+    ] {
+        for text in call.strings(option) {
+            set(&mut values, reading, &text, &read).map_err(|error| {
+                Diagnostic::new(ErrorKind::Argument, format!("option `{option}`: {error}"))
+                    .cause(format!("the text is `{text}`"))
+            })?;
+        }
+    }
     Ok(values)
+}
+
+fn read_text(call: &Call<'_>, name: &str) -> Result<String, Diagnostic> {
+    let path = call.host.files.readable(name)?;
+    std::fs::read_to_string(&path).map_err(|error| files::io_error("read", name, &error))
 }
 
 fn converge_options(call: &Call<'_>) -> Result<ConvergeOptions, Diagnostic> {
@@ -153,7 +206,9 @@ pub(super) fn template(call: &Call<'_>) -> Answer {
         skip_schema_validation: call.flag("skip_schema_validation"),
         subchart_notes: false,
     };
-    let environment = Environment::default();
+    let now = call.host.clock()?.now();
+    let environment =
+        Environment { now: Some(now), random: Some(&action::random), ..Environment::default() };
     let rendered = render::render(&chart, &given_values(call)?, &release, &options, &environment)?;
     Ok(rendered.template_output(call.flag("include_crds")).into())
 }

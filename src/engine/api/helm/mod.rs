@@ -14,6 +14,48 @@ const NAMESPACE: Param =
     Param::optional("namespace", Kind::String, "the target's", "the namespace of the release");
 const VALUES: Param =
     Param::optional("values", Kind::Map, "#{}", "values over the defaults of the chart");
+const VALUES_FILES: Param = Param::optional(
+    "values_files",
+    Kind::Strings,
+    "[]",
+    "YAML files of values under those of `values`; a later one wins",
+);
+const SET: Param = Param::optional(
+    "set",
+    Kind::Strings,
+    "[]",
+    "values over all others as `helm --set` takes them, such as `\"pilot.env.A=b,list[0]=c\"`",
+);
+const SET_STRING: Param = Param::optional(
+    "set_string",
+    Kind::Strings,
+    "[]",
+    "as `set`, but every value is text, as `helm --set-string`",
+);
+const SET_JSON: Param = Param::optional(
+    "set_json",
+    Kind::Strings,
+    "[]",
+    "as `set` with JSON after the sign, or one JSON object, as `helm --set-json`",
+);
+const SET_FILE: Param = Param::optional(
+    "set_file",
+    Kind::Strings,
+    "[]",
+    "as `set` with the names of files whose content is the value, as `helm --set-file`",
+);
+const SET_LITERAL: Param = Param::optional(
+    "set_literal",
+    Kind::Strings,
+    "[]",
+    "as `set`, but all that follows the sign is the text, as `helm --set-literal`",
+);
+const DIGEST: Param = Param::optional(
+    "digest",
+    Kind::String,
+    "unchecked",
+    "the SHA-256 that the packed chart must have",
+);
 const VERSION: Param = Param::optional(
     "version",
     Kind::String,
@@ -37,7 +79,14 @@ const SKIP_SCHEMA: Param = Param::optional(
 const INSTALL_OPTIONS: &[Param] = &[
     NAMESPACE,
     VALUES,
+    VALUES_FILES,
+    SET,
+    SET_STRING,
+    SET_JSON,
+    SET_FILE,
+    SET_LITERAL,
     VERSION,
+    DIGEST,
     WAIT,
     TIMEOUT,
     Param::optional(
@@ -86,7 +135,14 @@ pub static FUNCTIONS: &[Function] = &[
         options: &[
             NAMESPACE,
             VALUES,
+            VALUES_FILES,
+            SET,
+            SET_STRING,
+            SET_JSON,
+            SET_FILE,
+            SET_LITERAL,
             VERSION,
+            DIGEST,
             Param::optional("include_crds", Kind::Bool, "false", "whether to print `crds/` too"),
             Param::optional(
                 "kube_version",
@@ -109,7 +165,8 @@ pub static FUNCTIONS: &[Function] = &[
             SKIP_SCHEMA,
         ],
         returns: "`string`: YAML documents",
-        errors: "`NotFound` for a chart that is not there; `Invalid` with the place in the template.",
+        errors: "`NotFound` for a chart that is not there; `Invalid` for a chart that is damaged or has another digest, for values that break its \
+                 schema, and with the place in the template.",
         effect: Effect::Read,
         example: "helm::template(\"istiod\", \"builtin:istiod\", #{ namespace: \"istio-system\" }).contains(\"kind: Deployment\")",
         run: calls::template,
@@ -249,7 +306,7 @@ pub static FUNCTIONS: &[Function] = &[
         name: "chart",
         doc: "Tells what a chart says of itself.",
         params: &[CHART],
-        options: &[VERSION],
+        options: &[VERSION, DIGEST],
         returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array }`",
         errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged.",
         effect: Effect::Read,
