@@ -90,6 +90,7 @@ pub(super) fn run(start: &Start, args: Args) -> Result<u8, Diagnostic> {
                 name: outcome.name,
                 seconds: outcome.seconds,
                 failure: outcome.error,
+                error: None,
                 skipped: None,
             })
             .collect();

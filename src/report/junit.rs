@@ -12,12 +12,22 @@ pub struct Case {
     pub seconds: f64,
     /// Why it failed.
     pub failure: Option<String>,
+    /// Why it could not be told whether it holds.
+    pub error: Option<String>,
     /// Why it was left out.
     pub skipped: Option<String>,
 }
 
 /// The report of one run.
-pub(super) fn write(state: &State, name: &str, error: Option<&Diagnostic>) -> String {
+///
+/// An unproven check is an error, as it is for the exit code, unless unproven ones are allowed.
+pub(super) fn write(
+    state: &State,
+    name: &str,
+    error: Option<&Diagnostic>,
+    allow_unproven: bool,
+) -> String {
+    let unproven = |status| status == CheckStatus::Unproven;
     let steps: Vec<Case> = state
         .paths()
         .map(|(path, step)| Case {
@@ -25,6 +35,7 @@ pub(super) fn write(state: &State, name: &str, error: Option<&Diagnostic>) -> St
             seconds: step.span.as_secs_f64(),
             failure: (step.outcome == Some(Outcome::Failed))
                 .then(|| error.map_or_else(|| "the step failed".to_owned(), ToString::to_string)),
+            error: None,
             skipped: (step.outcome == Some(Outcome::Skipped)).then(|| "left out".to_owned()),
         })
         .collect();
@@ -36,7 +47,10 @@ pub(super) fn write(state: &State, name: &str, error: Option<&Diagnostic>) -> St
             seconds: check.span.as_secs_f64(),
             failure: (check.status == CheckStatus::Failed)
                 .then(|| format!("{}\n{}", check.reason, check.remedy)),
-            skipped: matches!(check.status, CheckStatus::Skipped | CheckStatus::Unproven)
+            error: (unproven(check.status) && !allow_unproven)
+                .then(|| format!("unproven: {}\n{}", check.reason, check.remedy)),
+            skipped: (check.status == CheckStatus::Skipped
+                || unproven(check.status) && allow_unproven)
                 .then(|| format!("{}: {}", check.status.name(), check.reason)),
         })
         .collect();
@@ -48,11 +62,12 @@ pub fn suites(suites: &[(String, Vec<Case>)]) -> String {
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
     for (name, cases) in suites {
         let failures = cases.iter().filter(|case| case.failure.is_some()).count();
+        let errors = cases.iter().filter(|case| case.error.is_some()).count();
         let skipped = cases.iter().filter(|case| case.skipped.is_some()).count();
         let seconds: f64 = cases.iter().map(|case| case.seconds).sum();
         let _ = writeln!(
             xml,
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">",
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{seconds:.3}\">",
             escape(name),
             cases.len()
         );
@@ -63,10 +78,11 @@ pub fn suites(suites: &[(String, Vec<Case>)]) -> String {
                 escape(&case.name),
                 case.seconds
             );
-            let inner = match (&case.failure, &case.skipped) {
-                (Some(reason), _) => format!("<failure message=\"{}\"/>", escape(reason)),
-                (None, Some(reason)) => format!("<skipped message=\"{}\"/>", escape(reason)),
-                (None, None) => {
+            let inner = match (&case.failure, &case.error, &case.skipped) {
+                (Some(reason), _, _) => format!("<failure message=\"{}\"/>", escape(reason)),
+                (None, Some(reason), _) => format!("<error message=\"{}\"/>", escape(reason)),
+                (None, None, Some(reason)) => format!("<skipped message=\"{}\"/>", escape(reason)),
+                (None, None, None) => {
                     xml.push_str("/>\n");
                     continue;
                 }

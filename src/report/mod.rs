@@ -338,8 +338,8 @@ impl Reporter {
     }
 
     /// The JUnit report of the run so far.
-    pub fn junit(&self, name: &str, error: Option<&Diagnostic>) -> String {
-        self.redactor.mask(&junit::write(&self.state.lock(), name, error))
+    pub fn junit(&self, name: &str, error: Option<&Diagnostic>, allow_unproven: bool) -> String {
+        self.redactor.mask(&junit::write(&self.state.lock(), name, error, allow_unproven))
     }
 
     /// The results of the checks so far.

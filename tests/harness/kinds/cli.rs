@@ -1,5 +1,5 @@
 //! Cases of the kind `cli`, the only ones that start the program: `cmd` holds the arguments, one per line; `files/` is the
-//! current folder; `env` sets variables. The expectations are `stdout`, `stderr` and `status`; a missing one is written by `BLESS=1`.
+//! current folder; `env` sets variables; what `written/` holds is what the program is to have written into that folder. The expectations are `stdout`, `stderr` and `status`; a missing one is written by `BLESS=1`.
 //!
 //! `server` and `tls_server` are tables of stand-ins (see `stand_in`); `$SERVER`, `$PORT`, `$TLS_SERVER` and `$TLS_PORT` stand for where
 //! they listen, in `cmd`, `env` and `files/`; `ca.crt` in the current folder is what a client of them trusts.
@@ -62,6 +62,11 @@ fn run(case: &Path) -> Result<(), Failed> {
     let status = output.status.code().map_or("signal".to_owned(), |code| code.to_string());
     harness::expect(&case.join("stdout"), &text(&output.stdout))?;
     harness::expect(&case.join("stderr"), &text(&output.stderr))?;
+    for entry in fs::read_dir(case.join("written")).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(work.join(entry.file_name()))?;
+        let spans = regex::Regex::new("time=\"[0-9.]+\"").expect("a pattern");
+        harness::expect(&entry.path(), &spans.replace_all(&normal(&text, &names), "time=\"…\""))?;
+    }
     harness::expect(&case.join("status"), &format!("{status}\n"))
 }
 
@@ -94,9 +99,15 @@ fn normal(text: &str, names: &[(String, String)]) -> String {
             normal.push_str(writes);
             continue;
         }
-        normal.push_str(&without_age(&without_spans(line)));
+        normal.push_str(&without_age(&without_pod_names(&without_spans(line))));
     }
     normal
+}
+
+/// Replaces the random ends of the names of a Deployment's pods.
+fn without_pod_names(line: &str) -> String {
+    let names = regex::Regex::new("-[0-9a-f]{8,10}-[a-z0-9]{5}\\b").expect("a pattern");
+    names.replace_all(line, "-…").into_owned()
 }
 
 /// Replaces `, 2063 days ago`.

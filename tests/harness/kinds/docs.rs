@@ -36,17 +36,38 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
     ];
     trials.extend(functions().map(|function| {
-        Trial::test(format!("docs/example/{}", function.path()), move || example(function))
+        Trial::test(format!("docs/example/{}", function.path()), move || example(function.example))
     }));
+    let mut names = Vec::new();
+    for function in docs::standard_functions(&rhai::Engine::new()) {
+        let path = format!("{}::{}", function.module, function.name);
+        let name = if names.contains(&path) { format!("{path}/{}", function.params.len()) } else { path };
+        names.push(name.clone());
+        trials.push(Trial::test(format!("docs/example/{name}"), move || {
+            // A form with fewer arguments refers to the full one, which holds the docs.
+            match code(&function.doc) {
+                Some(code) => example(&code),
+                None if function.summary().starts_with("As `") => Ok(()),
+                None => Err(format!("{} has no example", function.signature()).into()),
+            }
+        }));
+    }
     trials
 }
 
-/// Runs a row's example in a sandbox and a workspace of its own.
-fn example(function: &'static Function) -> Result<(), Failed> {
+/// The code of a doc comment.
+fn code(doc: &str) -> Option<String> {
+    let (_, rest) = doc.split_once("```rhai\n")?;
+    let (code, _) = rest.split_once("```")?;
+    Some(code.to_owned())
+}
+
+/// Runs an example in a sandbox and a workspace of its own.
+fn example(text: &str) -> Result<(), Failed> {
     let workspace = tempfile::tempdir()?;
     let (session, captured) =
         script::session(script::settings(workspace.path()), ReportOptions::default());
-    session.eval(function.example).map(drop).map_err(|error| {
+    session.eval(text).map(drop).map_err(|error| {
         session.host.reporter.error(&error, &|name| session.text_of(name));
         captured.lock().all.clone().into()
     })
