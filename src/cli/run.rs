@@ -112,11 +112,8 @@ fn execute(start: &Start, scripts: &[String], common: Common) -> Result<u8, Diag
     let error = done.err();
     let code = conclude(start, &session, error.as_ref());
     for path in &common.report {
-        let xml = session.host.reporter.junit(
-            &scripts.join(" "),
-            error.as_ref(),
-            common.allow_unproven,
-        );
+        let xml =
+            session.host.reporter.junit(&scripts.join(" "), error.as_ref(), common.allow_unproven);
         let shown = path.display().to_string();
         files::write(&start.environment.folder.join(path), xml.as_bytes())
             .map_err(|error| files::io_error("write", &shown, &error))?;

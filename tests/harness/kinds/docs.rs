@@ -41,7 +41,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut names = Vec::new();
     for function in docs::standard_functions(&rhai::Engine::new()) {
         let path = format!("{}::{}", function.module, function.name);
-        let name = if names.contains(&path) { format!("{path}/{}", function.params.len()) } else { path };
+        let name =
+            if names.contains(&path) { format!("{path}/{}", function.params.len()) } else { path };
         names.push(name.clone());
         trials.push(Trial::test(format!("docs/example/{name}"), move || {
             // A form with fewer arguments refers to the full one, which holds the docs.
