@@ -76,6 +76,21 @@ fn objects(values: &[Value]) -> Dynamic {
     values.iter().map(object).collect::<Array>().into()
 }
 
+/// As [`object`], with the owners of its fields where the caller asks for them.
+fn shown(call: &Call<'_>, value: &Value) -> Dynamic {
+    let shown = object(value);
+    if !call.flag("show_managed_fields") {
+        return shown;
+    }
+    let Some(mut fields) = shown.try_cast::<Map>() else { return Dynamic::UNIT };
+    if let Some(mut metadata) =
+        fields.get_mut("metadata").and_then(|metadata| metadata.write_lock::<Map>())
+    {
+        metadata.insert("managedFields".into(), to_dynamic(&value["metadata"]["managedFields"]));
+    }
+    fields.into()
+}
+
 fn manifests(call: &Call<'_>) -> Result<Vec<Manifest>, Diagnostic> {
     let value = call.json_revealing("manifest")?;
     Ok(manifest::from_value(value)?)
@@ -218,7 +233,7 @@ pub(super) fn get(call: &Call<'_>) -> Answer {
     let (kind, name, namespace) = (call.string("kind"), call.string("name"), namespace(call));
     let cluster = cluster(call)?;
     let found = call.block_on(read::require(cluster, &kind, &name, namespace.as_deref()))?;
-    Ok(object(&found))
+    Ok(shown(call, &found))
 }
 
 pub(super) fn list(call: &Call<'_>) -> Answer {
@@ -228,7 +243,8 @@ pub(super) fn list(call: &Call<'_>) -> Answer {
         fields: call.string("fields"),
     };
     let (cluster, kind) = (cluster(call)?, call.string("kind"));
-    Ok(objects(&call.block_on(read::list(cluster, &kind, &options))?))
+    let found = call.block_on(read::list(cluster, &kind, &options))?;
+    Ok(found.iter().map(|value| shown(call, value)).collect::<Array>().into())
 }
 
 pub(super) fn exists(call: &Call<'_>) -> Answer {

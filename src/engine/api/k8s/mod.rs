@@ -28,6 +28,12 @@ const NAMESPACE: Param = Param::optional(
 );
 const ALL_NAMESPACES: Param =
     Param::optional("all_namespaces", Kind::Bool, "false", "whether to look in every namespace");
+const SHOW_MANAGED_FIELDS: Param = Param::optional(
+    "show_managed_fields",
+    Kind::Bool,
+    "false",
+    "whether `metadata.managedFields` is kept, which tells who owns each field",
+);
 const SELECTOR: Param = Param::optional(
     "selector",
     Kind::String,
@@ -116,7 +122,7 @@ pub static FUNCTIONS: &[Function] = &[
         name: "get",
         doc: "Reads an object.\n\nThe data of a Secret comes as opaque values, in base64 as in the API, that print as `***`.",
         params: &[KIND, NAME],
-        options: &[NAMESPACE],
+        options: &[NAMESPACE, SHOW_MANAGED_FIELDS],
         returns: "the object: `map`",
         errors: "`NotFound` when it does not exist, with the nearest name; `NotFound` for an unknown kind.",
         effect: Effect::Read,
@@ -138,6 +144,7 @@ pub static FUNCTIONS: &[Function] = &[
                 "\"\"",
                 "a field selector such as `status.phase=Running`",
             ),
+            SHOW_MANAGED_FIELDS,
         ],
         returns: "`array` of objects",
         errors: "`NotFound` for an unknown kind, `Invalid` for a malformed selector. That there are none is no error.",
