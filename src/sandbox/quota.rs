@@ -212,6 +212,9 @@ pub(crate) fn used(quota: &Value, find: &Finder<'_>) -> Amounts {
     sums
 }
 
+/// What a write asks of a resource beyond its limit: the resource, what is asked, what is used, the limit.
+type Over<'a> = (&'a String, &'a Amount, String, String);
+
 /// Why a quota does not let an object in (or grow, when it was `old`).
 pub(crate) fn refusal(
     quotas: &[Arc<Value>],
@@ -243,7 +246,7 @@ pub(crate) fn refusal(
             return Some(format!("failed quota: {name}: must specify {missing}"));
         }
         let used = used(quota, find);
-        let over: Vec<(&String, &Amount, String, String)> = wanted
+        let over: Vec<Over<'_>> = wanted
             .iter()
             .filter(|(_, amount)| amount.thousandths > 0)
             .filter_map(|(key, amount)| {
@@ -255,7 +258,7 @@ pub(crate) fn refusal(
             })
             .collect();
         if !over.is_empty() {
-            let join = |show: &dyn Fn(&(&String, &Amount, String, String)) -> String| {
+            let join = |show: &dyn Fn(&Over<'_>) -> String| {
                 over.iter().map(show).collect::<Vec<_>>().join(",")
             };
             return Some(format!(

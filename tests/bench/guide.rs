@@ -18,7 +18,7 @@ fn main() {
                 .args(scripts)
                 .arg("--sandbox")
                 .current_dir(folder.path())
-                .env_remove("KUBECONFIG"))
+                .env_remove("KUBECONFIG"));
         })
     };
     let once = rehearsal(&["scripts/all.rhai"]);

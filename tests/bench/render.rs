@@ -46,7 +46,7 @@ fn meshscript(archive: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshscript"));
     let folder: PathBuf = archive.parent().map(Path::to_owned).unwrap_or_default();
     let script = format!(
-        "helm::template(\"bench\", \"{}\", #{{ namespace: \"istio-system\", skip_crds: true }})",
+        "helm::template(\"bench\", \"{}\", #{{ namespace: \"istio-system\" }})",
         archive.display()
     );
     command.args(["eval", &script, "--sandbox", "--allow-read"]).arg(&folder).current_dir(folder);

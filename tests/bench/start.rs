@@ -12,7 +12,10 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut candidates = vec![
         ("meshscript --version", vec![program, "--version"]),
-        ("meshscript eval 1+1, with its rehearsal cluster", vec![program, "eval", "1+1", "--sandbox"]),
+        (
+            "meshscript eval 1+1, with its rehearsal cluster",
+            vec![program, "eval", "1+1", "--sandbox"],
+        ),
         ("kubectl version --client", vec!["kubectl", "version", "--client"]),
         ("helm version", vec!["helm", "version"]),
     ];

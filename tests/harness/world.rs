@@ -421,7 +421,7 @@ impl Stage {
         match self.nodes.proxy(target, request).await {
             Ok(response) => self.out.push_str(&format!("  {}\n", response.status().as_u16())),
             Err(status) => {
-                self.out.push_str(&format!("  {} {}\n", status.code, masked_text(&status.message)))
+                self.out.push_str(&format!("  {} {}\n", status.code, masked_text(&status.message)));
             }
         }
     }

@@ -137,7 +137,7 @@ struct Node {
     text: String,
     /// Several failures of one schema.
     group: bool,
-    below: Vec<Node>,
+    below: Vec<Self>,
 }
 
 impl Node {
@@ -216,6 +216,9 @@ fn step(keyword: &str) -> Option<(usize, bool)> {
     })
 }
 
+/// Where a schema goes on below another: the keyword's rank, the path of keywords, the step into the value if it takes one.
+type Branch = (usize, Vec<String>, Option<String>);
+
 /// What one schema says of one value: nothing, one failure, or a group. `at` is where the schema's own keywords begin in
 /// the path of keywords, `depth` the depth of its value.
 fn schema_failure(failures: &[&Failure<'_>], at: usize, depth: usize) -> Option<Node> {
@@ -227,8 +230,7 @@ fn schema_failure(failures: &[&Failure<'_>], at: usize, depth: usize) -> Option<
     }
     let mut nodes: Vec<Node> = Vec::new();
     let mut missing: Vec<&Failure<'_>> = Vec::new();
-    let mut inner: BTreeMap<(usize, Vec<String>, Option<String>), Vec<&Failure<'_>>> =
-        BTreeMap::new();
+    let mut inner: BTreeMap<Branch, Vec<&Failure<'_>>> = BTreeMap::new();
     for failure in failures {
         let keywords = failure.keywords.get(at..).unwrap_or_default();
         let keyword = keywords.first().map_or("", String::as_str);

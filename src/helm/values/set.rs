@@ -310,10 +310,7 @@ impl Parser<'_> {
         }
         let from = self.chars.peek().map_or(self.text.len(), |(at, _)| *at);
         let mut values = serde_json::Deserializer::from_str(&self.text[from..]).into_iter::<Json>();
-        let mut value = match values.next() {
-            Some(Ok(value)) => value,
-            _ => return because("invalid JSON"),
-        };
+        let Some(Ok(mut value)) = values.next() else { return because("invalid JSON") };
         super::to_floats(&mut value);
         let end = from + values.byte_offset();
         while self.chars.next_if(|(at, _)| *at < end).is_some() {}

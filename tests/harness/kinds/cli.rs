@@ -62,9 +62,9 @@ fn run(case: &Path) -> Result<(), Failed> {
     let status = output.status.code().map_or("signal".to_owned(), |code| code.to_string());
     harness::expect(&case.join("stdout"), &text(&output.stdout))?;
     harness::expect(&case.join("stderr"), &text(&output.stderr))?;
+    let spans = regex::Regex::new("time=\"[0-9.]+\"").expect("a pattern");
     for entry in fs::read_dir(case.join("written")).into_iter().flatten().flatten() {
         let text = fs::read_to_string(work.join(entry.file_name()))?;
-        let spans = regex::Regex::new("time=\"[0-9.]+\"").expect("a pattern");
         harness::expect(&entry.path(), &spans.replace_all(&normal(&text, &names), "time=\"…\""))?;
     }
     harness::expect(&case.join("status"), &format!("{status}\n"))

@@ -195,9 +195,8 @@ async fn conflict(world: &World) -> Result<(), Failed> {
         .replace("replicas: 2", "replicas: 3")
         .replace("go-httpbin:2.15.0", "go-httpbin:2.16.0");
     let objects = world.objects(&ours)?;
-    let error = match apply::apply(&world.cluster, objects, &ApplyOptions::default()).await {
-        Err(error) => error,
-        Ok(_) => return Err("the conflict was overrun".into()),
+    let Err(error) = apply::apply(&world.cluster, objects, &ApplyOptions::default()).await else {
+        return Err("the conflict was overrun".into());
     };
     let Error::FieldConflict { conflicts, .. } = &error else { return Err(fail(error)) };
     let mut found: Vec<String> = conflicts
@@ -696,7 +695,7 @@ async fn targets(world: &World) -> Result<(), Failed> {
             Ok(world) => world,
         };
         let began = world.cluster.clock().monotonic();
-        let error = world.cluster.reach().await.err().map(|error| fail(error));
+        let error = world.cluster.reach().await.err().map(fail);
         let took = world.cluster.clock().monotonic() - began;
         let slow = if took > Duration::from_secs(6) { "SLOW " } else { "" };
         format!(

@@ -274,10 +274,10 @@ impl ApiServer {
         let Some(schema) = kind.schema() else { return Ok(()) };
         let cannot =
             |why: &str| status::bad_request(prune::not_handled(&kind.kind, &kind.version, why));
-        if kind.custom.is_none() {
-            if let Some(error) = go_decode::go_type_error(&schema, object) {
-                return Err(cannot(&error));
-            }
+        if kind.custom.is_none()
+            && let Some(error) = go_decode::go_type_error(&schema, object)
+        {
+            return Err(cannot(&error));
         }
         let unknown = prune::prune(&schema, object);
         if request.validation != FieldValidation::Ignore {
