@@ -44,7 +44,7 @@ struct State {
     answers: BTreeMap<String, (Duration, Arc<Value>)>,
     /// Lists by labels, each with the namespace it was asked for.
     chosen: Vec<Chosen>,
-    /// What the server answered to an apply: a wait for it goes on from there, by a watch from its resourceVersion.
+    /// What the server answered to the last write: a wait goes on from there, by a watch from its resourceVersion.
     written: BTreeMap<(Resource, String, String), (Duration, Arc<Value>)>,
     /// Namespaces that this connection created, with what it has applied in them since.
     own: BTreeMap<String, BTreeSet<(Resource, String)>>,
@@ -216,7 +216,7 @@ impl Cluster {
         applied.is_some_and(|applied| !applied.contains(&(resource.clone(), name.to_owned())))
     }
 
-    /// Keeps the answer to an apply; of Secrets only that it was.
+    /// Keeps the answer to a write; of Secrets only that it was.
     pub(super) fn wrote(&self, resource: &Resource, object: &Value, created: bool) {
         let (namespace, name) = key_of(object);
         if let Some(applied) = self.snapshots().state.lock().own.get_mut(&namespace) {
@@ -238,7 +238,7 @@ impl Cluster {
         state.written.insert((resource.clone(), namespace, name), (now, Arc::new(object)));
     }
 
-    /// An object as the server answered when it was applied a moment ago.
+    /// An object as the server answered when it was last written, a moment ago.
     pub(super) fn written(
         &self,
         resource: &Resource,
@@ -250,6 +250,20 @@ impl Cluster {
         let state = self.snapshots().state.lock();
         let (at, object) = state.written.get(&key)?;
         (now.saturating_sub(*at) <= WRITTEN).then(|| object.clone())
+    }
+
+    /// Whether an object, as a watch shows it, is of before this connection's last write to it. Resource versions are
+    /// decimal numbers that grow (Kubernetes 1.35 promises it); others compare as current.
+    pub(super) fn is_behind(&self, resource: &Resource, object: &Value) -> bool {
+        let (namespace, name) = key_of(object);
+        let version = |object: &Value| -> Option<u64> {
+            object["metadata"]["resourceVersion"].as_str()?.parse().ok()
+        };
+        let written = self.written(resource, &namespace, &name);
+        match (written.and_then(|written| version(&written)), version(object)) {
+            (Some(written), Some(shown)) => shown < written,
+            _ => false,
+        }
     }
 
     /// Forgets what was read, because the caller waits for the world to change.

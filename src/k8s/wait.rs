@@ -238,7 +238,7 @@ async fn wait_for_group(
             (None, None) => None,
         };
         // What is so already needs neither watch nor word.
-        if wanted.goal.judge(object.as_ref()) == Verdict::Met {
+        if judge(cluster, &wanted, object.as_ref()) == Verdict::Met {
             met.push((at, object.unwrap_or_default()));
         } else {
             open.push((at, wanted));
@@ -291,6 +291,17 @@ async fn watch_written(
     cluster.watch(&first.resource, namespace, fields, beginning).await.map(Some)
 }
 
+/// As [`Goal::judge`], but what is older than this run's own last write says nothing yet: a watch shows a write later
+/// than its answer.
+fn judge(cluster: &Cluster, wanted: &Wanted, object: Option<&Value>) -> Verdict {
+    match object {
+        Some(object) if cluster.is_behind(&wanted.resource, object) => {
+            Verdict::NotYet("the latest change is not visible yet".to_owned())
+        }
+        object => wanted.goal.judge(object),
+    }
+}
+
 fn find(listed: &Listed, name: &str) -> Option<Value> {
     listed.items.iter().find(|item| item["metadata"]["name"] == name).cloned()
 }
@@ -323,7 +334,7 @@ async fn wait_for_one(
             });
         }
         let object = watch.get(wanted.namespace.as_deref(), &wanted.name);
-        let why = match wanted.goal.judge(object.as_deref()) {
+        let why = match judge(cluster, wanted, object.as_deref()) {
             Verdict::Met => return Ok(object.map(|object| (*object).clone()).unwrap_or_default()),
             Verdict::Never(why) => {
                 return Err(Error::Terminal { what: denied, reason: why, hint: None });

@@ -117,6 +117,7 @@ pub async fn create(
     if resource.plural == "customresourcedefinitions" {
         cluster.learn(&answer.value);
     }
+    cluster.wrote(&resource, &answer.value, true);
     cluster.progress().object(&reference, Change::Created);
     Ok(answer.value)
 }
@@ -141,6 +142,7 @@ pub async fn update(
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
     let same = version(object) == version(&answer.value);
     let change = if same { Change::Unchanged } else { Change::Configured };
+    cluster.wrote(&resource, &answer.value, false);
     cluster.progress().object(&reference, change);
     Ok(answer.value)
 }
@@ -208,6 +210,7 @@ async fn patch_object(
     let same = version(before) == version(&answer.value);
     let change = if same { Change::Unchanged } else { Change::Configured };
     if !options.dry_run {
+        cluster.wrote(resource, &answer.value, false);
         cluster.progress().object(&reference, change);
     }
     Ok(Written { change, object: answer.value })
@@ -311,6 +314,7 @@ pub async fn scale(
     cluster.send(&request).await?;
     cluster.progress().object(&reference, Change::Configured);
     let object = require(cluster, kind, name, Some(namespace)).await?;
+    cluster.wrote(&resource, &object, false);
     Ok(Written { change: Change::Configured, object })
 }
 
