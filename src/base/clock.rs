@@ -3,6 +3,7 @@
 //! `SystemClock` is the machine's; `virtual_clock::VirtualClock` belongs to a sandbox. Every wait and
 //! time-out of a run is measured on the clock of its target.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +27,15 @@ pub trait Clock: Send + Sync + fmt::Debug {
     }
     /// Tells that a client is at work: in a simulated world, time stands still for a moment.
     fn touch(&self) {}
+    /// Says that a client computes until the guard is dropped: in a simulated world time stands still meanwhile, however
+    /// long the machine takes.
+    fn working(&self) -> Option<Working> {
+        None
+    }
 }
+
+/// While it lives, a client computes.
+pub type Working = Box<dyn Any + Send>;
 
 /// A clock shared by the parts of one run.
 pub type SharedClock = Arc<dyn Clock>;

@@ -16,12 +16,14 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::clock::Clock;
+use super::clock::{Clock, Working};
 
 /// Real time that the world must have been idle before an event of the simulated world fires.
 const EVENT_GRACE: Duration = Duration::from_micros(300);
 /// Real time that the world must have been idle before a client's deadline fires.
 const DEADLINE_GRACE: Duration = Duration::from_millis(150);
+/// Real time after which bytes under way no longer hold the clock: whoever should read them does not.
+const STALLED: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sleeper {
@@ -44,6 +46,8 @@ pub struct VirtualClock {
     busy: AtomicUsize,
     waiting: AtomicUsize,
     activity: AtomicU64,
+    /// Bytes of the world's connections that were written and not yet read.
+    under_way: AtomicUsize,
     changed: Notify,
     this: Weak<Self>,
 }
@@ -86,6 +90,7 @@ impl VirtualClock {
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             activity: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
             changed: Notify::new(),
             this: this.clone(),
         })
@@ -110,6 +115,18 @@ impl VirtualClock {
         self.changed.notify_one();
     }
 
+    /// Bytes left for the other end of a connection.
+    pub fn sent(&self, bytes: usize) {
+        self.under_way.fetch_add(bytes, Ordering::SeqCst);
+        self.touch();
+    }
+
+    /// Bytes were read, or nobody will.
+    pub fn arrived(&self, bytes: usize) {
+        self.under_way.fetch_sub(bytes, Ordering::SeqCst);
+        self.touch();
+    }
+
     /// Completes when `span` has passed in the simulated world; for the world's own events.
     pub fn event_in(&self, span: Duration) -> BoxFuture<'static, ()> {
         self.enter(span, Sleeper::Event)
@@ -126,6 +143,7 @@ impl VirtualClock {
     /// Lets time jump while the world is idle; runs until the clock is dropped.
     #[expect(clippy::disallowed_methods, reason = "idleness is measured in real time")]
     pub async fn run(this: Weak<Self>) {
+        let mut abandoned = 0;
         loop {
             let Some(clock) = this.upgrade() else { return };
             let next = {
@@ -145,9 +163,17 @@ impl VirtualClock {
             let grace = if kind == Sleeper::Event { EVENT_GRACE } else { DEADLINE_GRACE };
             let seen = clock.activity.load(Ordering::SeqCst);
             tokio::time::sleep(grace).await;
-            let idle = clock.busy.load(Ordering::SeqCst) == 0
+            let quiet = clock.busy.load(Ordering::SeqCst) == 0
                 && clock.activity.load(Ordering::SeqCst) == seen;
-            if idle {
+            let under_way = clock.under_way.load(Ordering::SeqCst);
+            abandoned = abandoned.min(under_way);
+            if quiet && under_way > abandoned {
+                tokio::select! {
+                    () = tokio::time::sleep(STALLED) => abandoned = under_way,
+                    () = clock.changed.notified() => continue,
+                }
+            }
+            if quiet {
                 clock.fire_next(due);
             }
         }
@@ -227,5 +253,9 @@ impl Clock for VirtualClock {
 
     fn touch(&self) {
         Self::touch(self);
+    }
+
+    fn working(&self) -> Option<Working> {
+        Some(Box::new(self.busy()?))
     }
 }

@@ -9,6 +9,7 @@ use rhai::{Array, Dynamic, FnPtr, Map, Scope};
 
 use super::call::Call;
 use super::error;
+use super::host;
 use super::register::panic_text;
 use super::run::{self, Decision};
 use super::scripts::{Importing, current_source};
@@ -334,6 +335,7 @@ fn branches(call: &Call<'_>, work: &[(FnPtr, Vec<Dynamic>)]) -> Result<Dynamic, 
             *results[index].lock() = Some(done);
         }
     };
+    host::rest();
     std::thread::scope(|scope| {
         for number in 0..limit.min(work.len()) {
             let spawned = std::thread::Builder::new()

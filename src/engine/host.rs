@@ -1,5 +1,8 @@
 //! What all functions of a run share: the target, the clock, the files granted, the reporter; the only `block_on`.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use super::files::Files;
 use super::run::Run;
 use super::scripts::{Script, Scripts};
 use super::target::{self, Target};
-use crate::base::clock::{SharedClock, SystemClock};
+use crate::base::clock::{SharedClock, SystemClock, Working};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::net::{SharedDialer, TcpDialer};
 use crate::base::progress::Progress;
@@ -184,7 +187,8 @@ impl Host {
     ) -> Result<T, Diagnostic> {
         let runtime = self.runtime()?;
         let deadline = self.deadline.get().copied().zip(self.opened());
-        runtime.block_on(async {
+        let clock = self.opened().map(|target| Arc::clone(&target.clock));
+        let work = async {
             let out_of_time = async {
                 match deadline {
                     Some((deadline, target)) => {
@@ -203,7 +207,16 @@ impl Host {
                     Err(error::terminated(Cause::TimedOut.token()))
                 }
             }
-        })
+        };
+        let mut work = pin!(work);
+        let computing = || clock.as_ref().and_then(|clock| clock.working());
+        rest();
+        let done = runtime.block_on(poll_fn(|context| {
+            let _working = computing();
+            work.as_mut().poll(context)
+        }));
+        WORKING.set(computing());
+        done
     }
 
     /// Starts work that goes on beside the script.
@@ -244,6 +257,16 @@ impl Host {
             })?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
+}
+
+thread_local! {
+    /// Between two native calls a script computes: on the clock of a rehearsal no time passes.
+    static WORKING: RefCell<Option<Working>> = const { RefCell::new(None) };
+}
+
+/// The thread of a script only waits from here to its next native call: time may pass.
+pub(super) fn rest() {
+    drop(WORKING.take());
 }
 
 impl Drop for Host {

@@ -11,7 +11,6 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
-use tokio::io::DuplexStream;
 use tower::Service;
 
 use super::api::{Api, Controller, Status};
@@ -21,6 +20,7 @@ use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
 use super::mesh::{self, certificates};
 use super::node::{Kubelet, World};
+use super::wire::{self, Wire};
 use crate::base::net::SharedDialer;
 use crate::base::virtual_clock::VirtualClock;
 
@@ -206,14 +206,14 @@ impl Service<Uri> for Pipes {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let (ours, theirs) = wire::pair(&self.server.clock, PIPE_BYTES);
         self.runtime.spawn(super::api_server::http::serve(self.server.clone(), theirs));
         Box::pin(async move { Ok(Pipe(TokioIo::new(ours))) })
     }
 }
 
 /// The client's end of an in-memory connection.
-struct Pipe(TokioIo<DuplexStream>);
+struct Pipe(TokioIo<Wire>);
 
 impl Connection for Pipe {
     fn connected(&self) -> Connected {

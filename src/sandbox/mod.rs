@@ -23,5 +23,6 @@ pub mod schema;
 pub mod ssa;
 mod store;
 pub mod validation;
+mod wire;
 
 pub use cluster::{Cluster, Options, StartError};

@@ -44,8 +44,8 @@ fn run(case: &Path) -> Result<(), Failed> {
         names.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     };
     for entry in fs::read_dir(&work)?.flatten() {
-        if entry.path().is_file() {
-            let text = fs::read_to_string(entry.path())?;
+        // What is no text, such as an archive, stays as it is.
+        if let Ok(text) = fs::read_to_string(entry.path()) {
             fs::write(entry.path(), filled(&text))?;
         }
     }
