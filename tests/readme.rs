@@ -49,8 +49,28 @@ fn words(line: &str) -> Vec<String> {
     words.into_iter().filter(|word| !word.is_empty()).collect()
 }
 
-/// Runs meshscript in `folder` without any kubeconfig.
-fn meshscript(folder: &Path, arguments: &[String]) -> (bool, String) {
+/// What stands in a block below a command: its output.
+fn outputs(text: &str) -> Vec<(&str, String)> {
+    let mut found: Vec<(&str, String)> = Vec::new();
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            found.push((command, String::new()));
+        } else if let Some((_, output)) = found.last_mut() {
+            output.push_str(line);
+            output.push('\n');
+        }
+    }
+    found
+}
+
+/// Output without what differs from run to run: spans, moments, and how many reads a run needed.
+fn masked(text: &str) -> String {
+    let pattern = r"\d+(\.\d+)?s\b|\d{4}-\d\d-\d\dT[\d:]+Z|\d+ read\b";
+    regex::Regex::new(pattern).expect("a pattern").replace_all(text, "…").into_owned()
+}
+
+/// Runs meshscript in `folder` without any kubeconfig: whether it ended with 0, standard output, all output.
+fn meshscript(folder: &Path, arguments: &[String]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
         .args(arguments)
         .current_dir(folder)
@@ -60,9 +80,9 @@ fn meshscript(folder: &Path, arguments: &[String]) -> (bool, String) {
         .stdin(Stdio::null())
         .output()
         .expect("the built program runs");
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
-    (output.status.success(), text)
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let all = format!("{shown}{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), shown, all)
 }
 
 /// A workspace with the project's scripts, as a reader has it after a clone.
@@ -93,7 +113,7 @@ fn every_code_block_runs() {
                 let file = folder.path().join("block.rhai");
                 fs::write(&file, &block.text).expect("a script");
                 let arguments = ["run", "block.rhai", "--sandbox"].map(str::to_owned);
-                let (ok, output) = meshscript(folder.path(), &arguments);
+                let (ok, _, output) = meshscript(folder.path(), &arguments);
                 assert!(ok, "{at}:\n{output}");
                 ran += 1;
             }
@@ -105,7 +125,7 @@ fn every_code_block_runs() {
 
 fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {
     let mut ran = 0;
-    for line in block.text.lines().filter_map(|line| line.strip_prefix("$ ")) {
+    for (line, expected) in outputs(&block.text) {
         let mut words = words(line.split(" #").next().unwrap_or_default());
         let arguments = match words.first().map(String::as_str) {
             Some("meshscript") => words.split_off(1),
@@ -125,11 +145,14 @@ fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {
         };
         // A reader's own cluster is not there in a test: those lines must at least be understood.
         if arguments.iter().any(|word| word == "--context") {
-            let (_, output) = meshscript(folder, &arguments);
+            let (_, _, output) = meshscript(folder, &arguments);
             assert!(!output.contains("unexpected argument"), "{at}: `{line}`:\n{output}");
         } else {
-            let (ok, output) = meshscript(folder, &arguments);
+            let (ok, shown, output) = meshscript(folder, &arguments);
             assert!(ok, "{at}: `{line}`:\n{output}");
+            if !expected.is_empty() {
+                assert_eq!(masked(&shown), masked(&expected), "{at}: `{line}` prints otherwise");
+            }
         }
         ran += 1;
     }

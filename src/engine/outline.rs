@@ -21,7 +21,7 @@ pub struct Outline {
     pub scripts: Vec<String>,
     /// Imports, as written.
     pub imports: Vec<String>,
-    /// Some name is computed, so that the lists may be incomplete.
+    /// The name of a parameter, a script or an import is computed: there may be more parameters than listed.
     pub is_open: bool,
 }
 
@@ -64,7 +64,7 @@ fn note(outline: &mut Outline, call: &FnCallExpr) {
         }
         ("step", Some(name)) => outline.steps.push(name),
         ("run_script", Some(path)) => outline.scripts.push(path),
-        ("param" | "step" | "run_script", None) => outline.is_open = true,
+        ("param" | "run_script", None) => outline.is_open = true,
         _ => {}
     }
 }

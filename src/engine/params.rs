@@ -141,9 +141,12 @@ pub(super) fn check_given(
     }
 }
 
-/// A parameter that no script of the run declares.
+/// A parameter that a script, or with an empty name no script of the run, declares.
 pub(super) fn unknown(script: &str, name: &str, known: &[&str], kind: ErrorKind) -> Diagnostic {
-    let diagnostic = Diagnostic::new(kind, format!("`{script}` has no parameter `{name}`"));
+    let who =
+        if script.is_empty() { "no script of this run".to_owned() } else { format!("`{script}`") };
+    let verb = if script.is_empty() { "declares a" } else { "has no" };
+    let diagnostic = Diagnostic::new(kind, format!("{who} {verb} parameter `{name}`"));
     let diagnostic = match suggest::near(name, known.iter().copied()) {
         Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
         None => diagnostic,

@@ -256,7 +256,7 @@ impl Session {
         let known: Vec<&str> = declared.iter().map(String::as_str).collect();
         match unused.first() {
             None => Ok(()),
-            Some(name) => Err(params::unknown("the run", name, &known, ErrorKind::Usage)),
+            Some(name) => Err(params::unknown("", name, &known, ErrorKind::Usage)),
         }
     }
 }
