@@ -1,4 +1,5 @@
-//! Every code block of README.md is run: commands on the built program in a copy of the workspace, scripts on a fresh sandbox.
+//! Every code block of README.md is run: commands on the built program in a copy of the workspace, scripts on a fresh sandbox; so is
+//! every script of examples/.
 
 use std::fs;
 use std::path::Path;
@@ -121,6 +122,23 @@ fn every_code_block_runs() {
         }
     }
     assert!(ran >= 5, "only {ran} commands were found in README.md");
+}
+
+#[test]
+fn every_example_runs() {
+    let folder = workspace();
+    let mut ran = 0;
+    for entry in fs::read_dir(root().join("examples")).expect("a folder of the project").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".rhai") {
+            continue;
+        }
+        let arguments = ["run".to_owned(), format!("examples/{name}"), "--sandbox".to_owned()];
+        let (ok, _, output) = meshscript(folder.path(), &arguments);
+        assert!(ok, "examples/{name}:\n{output}");
+        ran += 1;
+    }
+    assert!(ran > 0, "examples/ holds no script");
 }
 
 fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {

@@ -162,7 +162,15 @@ impl VirtualClock {
             };
             let grace = if kind == Sleeper::Event { EVENT_GRACE } else { DEADLINE_GRACE };
             let seen = clock.activity.load(Ordering::SeqCst);
-            tokio::time::sleep(grace).await;
+            if kind == Sleeper::Deadline {
+                // Whatever happens meanwhile may bring an event that is due before.
+                tokio::select! {
+                    () = tokio::time::sleep(grace) => {}
+                    () = clock.changed.notified() => continue,
+                }
+            } else {
+                tokio::time::sleep(grace).await;
+            }
             let quiet = clock.busy.load(Ordering::SeqCst) == 0
                 && clock.activity.load(Ordering::SeqCst) == seen;
             let under_way = clock.under_way.load(Ordering::SeqCst);

@@ -143,7 +143,11 @@ fn conclude(start: &Start, session: &Session, error: Option<&Diagnostic>) -> u8 
     let next = error
         .filter(|error| error.kind != ErrorKind::Usage)
         .and_then(|_| host.run.failed_step())
-        .map(|step| resume(&start.environment.arguments, &step));
+        .map(|step| {
+            // The next rehearsal begins with an empty cluster: what came before the step is gone.
+            let from = (!target.info.rehearsal).then_some(step.as_str());
+            resume(&start.environment.arguments, from)
+        });
     reporter.summary(&RunEnd {
         code,
         requests: Some(target.cluster.requests()),
@@ -156,8 +160,8 @@ fn conclude(start: &Start, session: &Session, error: Option<&Diagnostic>) -> u8 
     code
 }
 
-/// The command that goes on from a step: the same one with `--from`.
-fn resume(arguments: &[String], step: &str) -> String {
+/// The command that goes on from a step, the same one with `--from`, or without a step begins anew.
+fn resume(arguments: &[String], step: Option<&str>) -> String {
     let mut words = Vec::new();
     let mut skip_next = false;
     for (index, argument) in arguments.iter().enumerate() {
@@ -170,8 +174,10 @@ fn resume(arguments: &[String], step: &str) -> String {
         }
         words.push(if index == 0 { "meshscript".to_owned() } else { quoted(argument) });
     }
-    words.push("--from".to_owned());
-    words.push(quoted(step));
+    if let Some(step) = step {
+        words.push("--from".to_owned());
+        words.push(quoted(step));
+    }
     words.join(" ")
 }
 
