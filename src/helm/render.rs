@@ -51,9 +51,24 @@ impl From<RenderError> for Diagnostic {
         for line in lines {
             diagnostic = diagnostic.cause(line.trim());
         }
-        match place {
+        let diagnostic = match place {
             Some(place) => diagnostic.at(place),
             None => diagnostic,
+        };
+        match error {
+            RenderError::Template(_) => diagnostic.hint(
+                "give the value that the template needs by `values`, `values_files` or `set`; `helm::chart(chart).values` shows the chart's own",
+            ),
+            RenderError::Schema(_) => diagnostic.hint(
+                "correct what `values`, `values_files` or `set` gives; the chart's `values.schema.json` says what it takes",
+            ),
+            RenderError::KubeVersion { .. } => {
+                diagnostic.hint("take a version of the chart that is made for this cluster")
+            }
+            RenderError::Chart(_)
+            | RenderError::Manifest(_)
+            | RenderError::Library
+            | RenderError::InvalidKubeVersion(_) => diagnostic,
         }
     }
 }

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::chart::{Chart, ChartError, File, IgnoreRules, MAX_SIZE};
 use super::semver::{Constraint, Version};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
+use crate::base::suggest;
 
 /// A chart that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,8 @@ pub enum SourceError {
     NotFound { path: PathBuf },
     #[error("no chart `{name}` {wanted} in `{folder}`; there are: {found}")]
     NoVersion { name: String, wanted: String, folder: PathBuf, found: String },
+    #[error("there is no chart `{name}` in `{folder}`")]
+    NoChart { name: String, folder: PathBuf, found: Vec<String> },
     #[error("cannot read `{path}`: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("`{path}` leads outside the chart")]
@@ -32,6 +35,17 @@ impl From<SourceError> for Diagnostic {
     fn from(error: SourceError) -> Self {
         let message = error.to_string();
         match error {
+            SourceError::NoChart { name, found, .. } => {
+                let diagnostic = Self::new(ErrorKind::NotFound, message);
+                let diagnostic = match suggest::near(&name, found.iter().map(String::as_str)) {
+                    Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+                    None => diagnostic,
+                };
+                if found.is_empty() {
+                    return diagnostic.hint("the folder holds no chart, neither a folder with `Chart.yaml` nor a `.tgz`");
+                }
+                diagnostic.hint(format!("its charts are {}", found.join(", ")))
+            }
             SourceError::NotFound { .. } | SourceError::NoVersion { .. } => {
                 Self::new(ErrorKind::NotFound, message)
                     .hint("name a folder with `Chart.yaml`, or a packed chart such as `charts/istiod-1.30.3.tgz`")
@@ -111,14 +125,37 @@ pub fn find(folder: &Path, name: &str, version: &str) -> Result<PathBuf, SourceE
         None => {
             let versions: Vec<String> =
                 found.iter().map(|(version, _)| version.to_string()).collect();
-            Err(SourceError::NoVersion {
-                name: name.to_owned(),
-                wanted: version.to_owned(),
-                folder: folder.to_owned(),
-                found: if versions.is_empty() { "none".to_owned() } else { versions.join(", ") },
-            })
+            let (name, folder) = (name.to_owned(), folder.to_owned());
+            if versions.is_empty() {
+                let found = charts(&folder);
+                return Err(SourceError::NoChart { name, folder, found });
+            }
+            let (wanted, found) = (version.to_owned(), versions.join(", "));
+            Err(SourceError::NoVersion { name, wanted, folder, found })
         }
     }
+}
+
+/// The charts of a folder as one would name them: folders with `Chart.yaml`, and the names of packed charts.
+fn charts(folder: &Path) -> Vec<String> {
+    let mut found: Vec<String> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().join("Chart.yaml").is_file() {
+                return Some(name);
+            }
+            let stem = name.strip_suffix(".tgz")?;
+            let version =
+                stem.match_indices('-').find(|(at, _)| Version::parse(&stem[at + 1..]).is_ok());
+            Some(version.map_or(stem, |(at, _)| &stem[..at]).to_owned())
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SourceError> {

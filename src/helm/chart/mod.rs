@@ -104,6 +104,16 @@ impl Chart {
         &self.metadata.name
     }
 
+    /// The text of a template of it or of its subcharts by the name that errors carry: `istiod/charts/base/templates/x.yaml`.
+    pub fn template_text(&self, path: &str) -> Option<String> {
+        let inside = path.strip_prefix(self.name())?.strip_prefix('/')?;
+        if let Some(template) = self.templates.iter().find(|file| file.name == inside) {
+            return Some(template.text());
+        }
+        let below = inside.strip_prefix("charts/")?;
+        self.dependencies.iter().find_map(|chart| chart.template_text(below))
+    }
+
     /// Objects of `crds/`: path and content, in the order of their names; subcharts follow.
     pub fn crds(&self) -> Vec<File> {
         self.crds_below(&self.metadata.name)

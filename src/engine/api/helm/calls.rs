@@ -87,6 +87,17 @@ fn load_builtin(call: &Call<'_>, name: &str) -> Result<Chart, Diagnostic> {
         .map_err(|error| Diagnostic::new(ErrorKind::Bug, format!("stand-in `{name}`: {error}")))
 }
 
+/// An error of a chart's template shows its lines.
+fn showing(call: &Call<'_>, chart: &Chart, error: Diagnostic) -> Diagnostic {
+    let name = error.at.as_ref().map(|at| at.file.to_string_lossy().into_owned());
+    if let Some(name) = name
+        && let Some(text) = chart.template_text(&name)
+    {
+        call.host.scripts.remember(&name, &text);
+    }
+    error
+}
+
 /// Files of values, then the option `values`, then the settings in Helm's order. Numbers of files and of `values` are floats,
 /// as Helm reads them.
 fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
@@ -209,7 +220,8 @@ pub(super) fn template(call: &Call<'_>) -> Answer {
     let now = call.host.clock()?.now();
     let environment =
         Environment { now: Some(now), random: Some(&action::random), ..Environment::default() };
-    let rendered = render::render(&chart, &given_values(call)?, &release, &options, &environment)?;
+    let rendered = render::render(&chart, &given_values(call)?, &release, &options, &environment)
+        .map_err(|error| showing(call, &chart, error.into()))?;
     Ok(rendered.template_output(call.flag("include_crds")).into())
 }
 
@@ -218,7 +230,9 @@ pub(super) fn install(call: &Call<'_>) -> Answer {
     let options = converge_options(call)?;
     let cluster = call.host.cluster()?;
     let name = call.string("name");
-    let done = call.block_on(action::converge(cluster, &name, &chart, &options))?;
+    let done = call
+        .block_on(action::converge(cluster, &name, &chart, &options))
+        .map_err(|error| showing(call, &chart, error))?;
     Ok(told(&done.release, done.change))
 }
 
