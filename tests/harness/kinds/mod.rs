@@ -10,6 +10,7 @@ mod cli;
 mod controller;
 mod data_plane;
 mod docs;
+mod fuzz;
 mod http;
 mod k8s;
 mod repl;
@@ -31,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         controller::trials(),
         data_plane::trials(),
         docs::trials(),
+        fuzz::trials(),
         http::trials(),
         k8s::trials(),
         repl::trials(),
