@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::clock::{Clock, Working};
+use super::clock::{Clock, SystemClock, Working};
 
 /// Real time that the world must have been idle before an event of the simulated world fires.
 const EVENT_GRACE: Duration = Duration::from_micros(300);
@@ -50,6 +50,14 @@ pub struct VirtualClock {
     under_way: AtomicUsize,
     changed: Notify,
     this: Weak<Self>,
+    /// Set where time passes by itself.
+    wall: Option<Wall>,
+}
+
+/// Time that passes by itself.
+struct Wall {
+    clock: SystemClock,
+    speed: u32,
 }
 
 /// While it lives, virtual time stands still.
@@ -80,8 +88,13 @@ impl fmt::Debug for VirtualClock {
 impl VirtualClock {
     /// A clock whose world begins at `epoch`. Drive it with [`run`](Self::run) on a runtime.
     pub fn starting_at(epoch: Timestamp) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
+        Arc::new_cyclic(|this| Self::new(epoch, this.clone()))
+    }
+
+    fn new(epoch: Timestamp, this: Weak<Self>) -> Self {
+        Self {
             epoch,
+            wall: None,
             state: Mutex::new(State {
                 elapsed: Duration::ZERO,
                 sleepers: BTreeMap::new(),
@@ -92,8 +105,21 @@ impl VirtualClock {
             activity: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             changed: Notify::new(),
-            this: this.clone(),
-        })
+            this,
+        }
+    }
+
+    /// Time since the clock began: what was jumped, and what passed on the wall.
+    fn elapsed(&self) -> Duration {
+        let passed = self.wall.as_ref().map_or(Duration::ZERO, |wall| wall.clock.monotonic());
+        self.state.lock().elapsed + passed
+    }
+
+    /// A clock on which time passes as on the wall, from `epoch` on; events of the simulated world take `speed` times less
+    /// than they say. It needs no [`run`](Self::run).
+    pub fn on_the_wall(epoch: Timestamp, speed: u32) -> Arc<Self> {
+        let wall = Wall { clock: SystemClock::new(), speed: speed.max(1) };
+        Arc::new_cyclic(|this| Self { wall: Some(wall), ..Self::new(epoch, this.clone()) })
     }
 
     /// Holds time still until the guard is dropped.
@@ -188,6 +214,10 @@ impl VirtualClock {
     }
 
     fn enter(&self, span: Duration, kind: Sleeper) -> BoxFuture<'static, ()> {
+        if let Some(wall) = &self.wall {
+            let faster = if kind == Sleeper::Event { wall.speed } else { 1 };
+            return wall.clock.sleep(span / faster);
+        }
         let (wake, woken) = oneshot::channel();
         let key = {
             let mut state = self.state.lock();
@@ -238,12 +268,11 @@ impl Drop for Leave {
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        let elapsed = self.state.lock().elapsed;
-        self.epoch.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+        self.epoch.checked_add(self.elapsed()).unwrap_or(Timestamp::MAX)
     }
 
     fn monotonic(&self) -> Duration {
-        self.state.lock().elapsed
+        self.elapsed()
     }
 
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {

@@ -94,6 +94,14 @@ fn read(path: &Path) -> Result<Option<String>, CertError> {
     }
 }
 
+/// Writes a text that nobody else may read, atomically: mode 0600, whole or not at all. Whether it changed.
+///
+/// # Errors
+/// `File` with the reason of the file system.
+pub fn write_private(path: &Path, text: &str) -> Result<bool, CertError> {
+    write(path, text, KEY_MODE)
+}
+
 fn write(path: &Path, text: &str, mode: u32) -> Result<bool, CertError> {
     let unchanged = fs::read(path).is_ok_and(|found| found == text.as_bytes())
         && fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o777 == mode);

@@ -8,6 +8,7 @@ mod eval;
 mod init;
 mod repl;
 mod run;
+mod sandbox;
 mod start;
 mod test;
 mod version;
@@ -50,6 +51,8 @@ enum Command {
     Check(check::Args),
     /// Run the *_test.rhai files of a folder, each in a fresh sandbox
     Test(test::Args),
+    /// Serve a cluster inside this process to kubectl, helm and other clients
+    Sandbox(sandbox::Args),
     /// Explain functions, namespaces, modules and scripts
     Doc(doc::Args),
     /// Write definition files for editors
@@ -86,6 +89,7 @@ fn dispatch(cli: Cli, environment: Environment) -> u8 {
         Command::Eval(args) => eval::run(&start, args),
         Command::Check(args) => check::run(&start, args),
         Command::Test(args) => test::run(&start, args),
+        Command::Sandbox(args) => sandbox::run(&start, &args),
         Command::Doc(args) => doc::run(&start, args),
         Command::Definitions(args) => doc::definitions(&start, args),
         Command::Init(args) => init::run(&start, args),

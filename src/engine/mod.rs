@@ -27,6 +27,7 @@ mod register;
 pub mod rehearsal;
 pub mod run;
 pub mod scripts;
+pub mod serve;
 pub mod session;
 pub mod target;
 pub mod text;

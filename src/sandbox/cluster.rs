@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::api::{Api, Controller, Status};
 use super::api_server::ApiServer;
+use super::api_server::access::Peer;
 use super::api_server::runner::Runner;
 use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
@@ -35,13 +36,24 @@ pub struct Options {
     /// The cluster's time at the start.
     pub epoch: Timestamp,
     pub n_nodes: u8,
+    pub pace: Pace,
+}
+
+/// How time passes in a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// It jumps to what is due next as soon as nobody has work to do.
+    #[default]
+    Jumps,
+    /// As on the wall; what the simulated world does takes this many times less.
+    Real { speed: u32 },
 }
 
 impl Default for Options {
     fn default() -> Self {
         // A Thursday; any fixed moment makes rehearsals repeatable.
         let epoch = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self { seed: 1, epoch, n_nodes: 1 }
+        Self { seed: 1, epoch, n_nodes: 1, pace: Pace::Jumps }
     }
 }
 
@@ -100,8 +112,14 @@ impl Cluster {
         facts: &ClusterFacts,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Handle::current();
-        let clock = VirtualClock::starting_at(options.epoch);
-        runtime.spawn(VirtualClock::run(Arc::downgrade(&clock)));
+        let clock = match options.pace {
+            Pace::Jumps => {
+                let clock = VirtualClock::starting_at(options.epoch);
+                runtime.spawn(VirtualClock::run(Arc::downgrade(&clock)));
+                clock
+            }
+            Pace::Real { speed } => VirtualClock::on_the_wall(options.epoch, speed),
+        };
         let server = ApiServer::new(clock, options.seed);
         let runner =
             Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
@@ -134,6 +152,11 @@ impl Cluster {
             http.request(request)
         });
         kube::Client::new(service, "default")
+    }
+
+    /// The API server itself.
+    pub(super) fn api_server(&self) -> Arc<ApiServer> {
+        self.server.clone()
     }
 
     /// The cluster's clock.
@@ -207,7 +230,11 @@ impl Service<Uri> for Pipes {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let (ours, theirs) = wire::pair(&self.server.clock, PIPE_BYTES);
-        self.runtime.spawn(super::api_server::http::serve(self.server.clone(), theirs));
+        self.runtime.spawn(super::api_server::http::serve(
+            self.server.clone(),
+            Peer::admin(),
+            theirs,
+        ));
         Box::pin(async move { Ok(Pipe(TokioIo::new(ours))) })
     }
 }

@@ -20,9 +20,11 @@ pub mod proto;
 mod quantity;
 mod quota;
 pub mod schema;
+mod serve;
 pub mod ssa;
 mod store;
 pub mod validation;
 mod wire;
 
-pub use cluster::{Cluster, Options, StartError};
+pub use cluster::{Cluster, Options, Pace, StartError};
+pub use serve::{Listening, ServeError};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::access;
 use super::extensions::{self, Write};
 use super::kinds::{Kind, metadata_text};
 use super::{ApiServer, Request, status};
@@ -53,6 +54,7 @@ pub(crate) fn validate(
     write: Write<'_>,
     request: &mut Request,
 ) -> Result<(), Status> {
+    access::gives_no_more_than_it_has(server, write, request)?;
     extensions::validate(server, write, request)?;
     match write.object {
         Some(object) if write.subresource.is_empty() => limits(server, write, object),

@@ -5,6 +5,7 @@
 //! `normalise`, `rules`, `admission` and `extensions` (what a write passes through), `verbs`, `http`, `runner` (controllers).
 //! Behaviour and texts are those of kube-apiserver 1.36.3; what is not modelled answers 501 and is noted.
 
+pub(crate) mod access;
 mod admission;
 mod client;
 mod crd;
@@ -74,6 +75,8 @@ pub(crate) struct ApiServer {
     /// Policies and addresses that writes ask for, kept up to date by `crd_lifecycle` and `normalise`.
     addresses: Mutex<normalise::Addresses>,
     extensions: extensions::Extensions,
+    /// Without them nobody is known by a token.
+    tokens: Option<access::Tokens>,
 }
 
 /// Who sends a request and how it is to be treated.
@@ -129,6 +132,7 @@ impl ApiServer {
             nodes: RwLock::new(None),
             addresses: Mutex::default(),
             extensions: extensions::Extensions::default(),
+            tokens: access::Tokens::new(),
         })
     }
 

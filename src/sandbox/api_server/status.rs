@@ -57,6 +57,11 @@ pub(crate) fn bad_request(message: impl Into<String>) -> Status {
     status(400, "BadRequest", message.into(), Value::Null)
 }
 
+/// The answer to credentials that are not valid.
+pub(crate) fn unauthorized() -> Status {
+    status(401, "Unauthorized", "Unauthorized".to_owned(), Value::Null)
+}
+
 pub(crate) fn internal(message: impl Into<String>) -> Status {
     let message = message.into();
     status(

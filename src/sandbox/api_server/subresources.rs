@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::kinds::{Kind, metadata_text};
@@ -179,9 +177,9 @@ impl ApiServer {
             },
             "sub": format!("system:serviceaccount:{namespace}:{name}"),
         });
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let header = json!({"alg": "RS256", "kid": "sandbox"});
-        let token = format!("{}.{}.{}", part(&header), part(&claims), part(&json!("sandbox")));
+        let token = self
+            .signed(&claims)
+            .ok_or_else(|| status::internal("there is no randomness to sign tokens with"))?;
         let expires = self
             .now()
             .checked_add(jiff::SignedDuration::from_secs(seconds))
@@ -197,67 +195,6 @@ impl ApiServer {
             },
             "status": {"token": token, "expirationTimestamp": time_text(expires)},
         }))
-    }
-
-    /// Kinds that are questions: the answer is the posted object with a status, and nothing is stored.
-    pub(crate) fn review(
-        &self,
-        kind: &Kind,
-        mut object: Value,
-        request: &Request,
-    ) -> Option<Result<Value, Status>> {
-        match (kind.group.as_str(), kind.kind.as_str()) {
-            (
-                "authorization.k8s.io",
-                "SelfSubjectAccessReview" | "SubjectAccessReview" | "LocalSubjectAccessReview",
-            ) => {
-                object["status"] = json!({
-                    "allowed": true,
-                    "reason": "RBAC: allowed by ClusterRoleBinding \"cluster-admin\" of ClusterRole \"cluster-admin\" to Group \"system:masters\""
-                });
-            }
-            ("authorization.k8s.io", "SelfSubjectRulesReview") => {
-                object["status"] = json!({
-                    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-                    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-                    "incomplete": false
-                });
-            }
-            ("authentication.k8s.io", "SelfSubjectReview") => {
-                object["status"] = json!({
-                    "userInfo": {"username": request.user, "groups": request.groups}
-                });
-            }
-            ("authentication.k8s.io", "TokenReview") => {
-                object["status"] = self.token_review(&object["spec"]);
-            }
-            _ => return None,
-        }
-        if !object["metadata"].is_object() {
-            object["metadata"] = json!({});
-        }
-        object["metadata"]["creationTimestamp"] = Value::Null;
-        Some(Ok(object))
-    }
-
-    fn token_review(&self, spec: &Value) -> Value {
-        let claims = spec["token"]
-            .as_str()
-            .and_then(|token| token.split('.').nth(1))
-            .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())
-            .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let subject = claims.as_ref().and_then(|claims| claims["sub"].as_str());
-        let valid = claims.as_ref().is_some_and(|claims| {
-            claims["exp"].as_i64().is_some_and(|end| end > self.now().as_second())
-        });
-        match subject {
-            Some(subject) if valid => json!({
-                "authenticated": true,
-                "user": {"username": subject, "groups": ["system:serviceaccounts", "system:authenticated"]},
-                "audiences": claims.as_ref().map_or(&Value::Null, |claims| &claims["aud"])
-            }),
-            _ => json!({"user": {}, "error": "invalid bearer token"}),
-        }
     }
 
     /// PUT of `namespaces/finalize`.

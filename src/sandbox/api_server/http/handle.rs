@@ -14,6 +14,7 @@ use super::reply::{self, Form, Reply};
 use super::streams;
 use crate::base::yaml;
 use crate::sandbox::api::Status;
+use crate::sandbox::api_server::access::Peer;
 use crate::sandbox::api_server::json::{self as json_body, Body};
 use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
@@ -23,6 +24,8 @@ use crate::sandbox::api_server::verbs::read::ListOptions;
 use crate::sandbox::api_server::verbs::watch::{Render, WatchOptions};
 use crate::sandbox::api_server::verbs::write::Written;
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status};
+use crate::sandbox::authz::{Access, User};
+use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
 use crate::sandbox::validation::Cause;
 
@@ -30,13 +33,70 @@ use crate::sandbox::validation::Cause;
 const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
 /// Answers one request; a failure is an answer too.
-pub(super) async fn answer(server: Arc<ApiServer>, request: HttpRequest<Incoming>) -> Reply {
+pub(super) async fn answer(
+    server: Arc<ApiServer>,
+    peer: &Peer,
+    mut request: HttpRequest<Incoming>,
+) -> Reply {
     server.clock.touch();
     let write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     server.counters.count(write);
-    let outcome = dispatch(&server, request).await;
+    let outcome = match admit(&server, peer, &request) {
+        Ok(user) => {
+            request.extensions_mut().insert(user);
+            dispatch(&server, request).await
+        }
+        Err(refused) => Err(refused),
+    };
     server.clock.touch();
     outcome.unwrap_or_else(|refused| reply::failure(&refused))
+}
+
+/// Who sends a request that is allowed to them.
+fn admit(server: &ApiServer, peer: &Peer, request: &HttpRequest<Incoming>) -> Result<User, Status> {
+    let user = server.user_of(peer, request.headers())?;
+    server.allow(&user, &access(request))?;
+    Ok(user)
+}
+
+/// What a request is for, as roles name it.
+fn access(request: &HttpRequest<Incoming>) -> Access {
+    let method = request.method().as_str();
+    let Path::Object(at) = path::parse(request.uri().path()) else {
+        return Access::to_path(&method.to_ascii_lowercase(), request.uri().path());
+    };
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let on_collection = at.name.is_empty();
+    // A stream into a pod changes it, by whatever method it is opened.
+    let is_stream = matches!(at.subresource.as_str(), "exec" | "attach" | "portforward");
+    let verb = match method {
+        "GET" | "HEAD" if is_stream => "create",
+        "GET" | "HEAD" if query.flag("watch") => "watch",
+        "GET" | "HEAD" if on_collection => "list",
+        "GET" | "HEAD" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        "DELETE" if on_collection => "deletecollection",
+        "DELETE" => "delete",
+        _ => "",
+    };
+    // A namespace is in itself.
+    let is_namespace = at.group.is_empty() && at.plural == "namespaces";
+    Access {
+        verb: verb.to_owned(),
+        namespace: if is_namespace { at.name.clone() } else { at.namespace },
+        group: at.group,
+        resource: at.plural,
+        subresource: at.subresource,
+        name: at.name,
+        path: String::new(),
+    }
+}
+
+/// The user whom [`answer`] admitted.
+fn user_of(request: &HttpRequest<Incoming>) -> User {
+    request.extensions().get::<User>().cloned().unwrap_or_else(User::anonymous)
 }
 
 async fn dispatch(
@@ -113,8 +173,10 @@ async fn object(
         ("GET" | "HEAD", false) => get(server, &kind, &at, form),
         ("POST", true) => {
             let mut context = context(&request, &query, "CreateOptions")?;
+            let user = user_of(&request);
             let body = read_body(&kind, request).await?;
-            if let Some(review) = server.review(&kind, body.value.clone(), &context) {
+            let reviewed = server.review(&kind, &at.namespace, || body.value.clone(), &user);
+            if let Some(review) = reviewed {
                 return Ok(reply::json(201, form, &review?));
             }
             let written = post(server, &kind, &at, body, &mut context)?;
@@ -281,20 +343,11 @@ fn context(
     if !causes.is_empty() {
         return Err(status::invalid("meta.k8s.io", options, "", causes));
     }
-    let (user, groups) = match header("impersonate-user") {
-        "" => ("kubernetes-admin".to_owned(), vec!["system:masters".to_owned()]),
-        user => {
-            let groups = request.headers().get_all("impersonate-group").iter();
-            let groups = groups.filter_map(|group| group.to_str().ok()).map(str::to_owned);
-            (user.to_owned(), groups.collect())
-        }
-    };
-    let mut groups = groups;
-    groups.push("system:authenticated".to_owned());
+    let user = user_of(request);
     Ok(Request {
         manager: if manager.is_empty() { "unknown".to_owned() } else { manager },
-        user,
-        groups,
+        user: user.name,
+        groups: user.groups,
         dry_run: !dry_run.is_empty(),
         validation,
         force: query.flag("force"),
@@ -342,6 +395,11 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
             let value = yaml::parse(text).map_err(|error| {
                 status::bad_request(format!("error converting YAML to JSON: {error}"))
             })?;
+            Body { value, duplicates: Vec::new() }
+        }
+        media if proto::is_protobuf(media) => {
+            let value =
+                proto::decode(&text).map_err(|error| status::bad_request(error.to_string()))?;
             Body { value, duplicates: Vec::new() }
         }
         _ => {
@@ -482,9 +540,11 @@ async fn delete(
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let mut context = context(&request, query, "DeleteOptions")?;
-    let (_, text) = raw_body(request).await?;
+    let (media, text) = raw_body(request).await?;
     let body: Value = if text.is_empty() {
         Value::Null
+    } else if proto::is_protobuf(&media) {
+        proto::decode(&text).map_err(|error| status::bad_request(error.to_string()))?
     } else {
         json_body::parse(&text).map_err(|error| status::bad_request(go_json_error(&error)))?.value
     };

@@ -1,0 +1,62 @@
+//! `sandbox`: a cluster for kubectl, helm and every other client.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::args::{Form, Grants};
+use super::start::{Start, listen};
+use crate::base::diagnostic::Diagnostic;
+use crate::engine::serve::{ServeOptions, serve};
+
+/// Flags of `sandbox`.
+#[derive(ClapArgs)]
+#[command(
+    after_help = "The cluster lives in this process and is gone when it ends. Time passes as on the wall, but images are \
+                        pulled and pods start faster, by --speed. Nobody gets in without the kubeconfig's certificate or a \
+                        token of the cluster.\n\nExample:\n  meshscript sandbox --kubeconfig sandbox.yaml &\n  kubectl \
+                        --kubeconfig sandbox.yaml get nodes"
+)]
+pub(super) struct Args {
+    /// The port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// The address to listen on, one of loopback
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+    /// Where to write the kubeconfig; it is removed at the end
+    #[arg(long, value_name = "FILE", default_value = "sandbox.kubeconfig")]
+    kubeconfig: PathBuf,
+    /// How many times faster pods start than on a usual node
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    speed: u32,
+    /// Names and addresses follow from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many nodes it has
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50))]
+    nodes: u8,
+}
+
+/// `meshscript sandbox`
+pub(super) fn run(start: &Start, args: &Args) -> Result<u8, Diagnostic> {
+    let settings = start.settings(&Grants::default())?;
+    let session = start.session(settings, start.options(Form::Text));
+    listen(&session.host)?;
+    let options = ServeOptions {
+        address: SocketAddr::new(args.address, args.port),
+        kubeconfig: start.environment.folder.join(&args.kubeconfig),
+        speed: args.speed,
+        seed: args.seed,
+        n_nodes: args.nodes,
+    };
+    serve(&session.host, &options, |address, took| {
+        start.print(&format!(
+            "sandbox ready at https://{address} after {} ms\nexport KUBECONFIG={}",
+            took.as_millis(),
+            options.kubeconfig.display()
+        ));
+    })?;
+    Ok(0)
+}
