@@ -216,7 +216,8 @@ impl VirtualClock {
     fn enter(&self, span: Duration, kind: Sleeper) -> BoxFuture<'static, ()> {
         if let Some(wall) = &self.wall {
             let faster = if kind == Sleeper::Event { wall.speed } else { 1 };
-            return wall.clock.sleep(span / faster);
+            // A timer may be set by a thread that is outside of the runtime; it is awaited inside.
+            return Box::pin(async move { SystemClock::new().sleep(span / faster).await });
         }
         let (wake, woken) = oneshot::channel();
         let key = {

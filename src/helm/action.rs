@@ -736,7 +736,8 @@ async fn run_hook(
         let goal = match reference.kind.as_str() {
             "Job" => Goal::Ready { jobs: true },
             "Pod" => Goal::JsonPath {
-                path: crate::k8s::jsonpath::JsonPath::parse("{.status.phase}")?,
+                path: crate::base::jsonpath::JsonPath::parse("{.status.phase}")
+                    .map_err(crate::k8s::error::Error::from)?,
                 value: Some("Succeeded".to_owned()),
             },
             _ => continue,

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
 use crate::base::duration::human;
+use crate::base::jsonpath::JsonPathError;
 use crate::base::object_ref::ObjectRef;
 
 /// A field that another manager owns and that the applied object wants to change.
@@ -386,4 +387,13 @@ fn conflicting(mut diagnostic: Diagnostic, conflicts: &[FieldConflict]) -> Diagn
         .hint("leave it to its owner: remove the field from the manifest")
         .hint("agree with its owner: write the value that is there, and both own the field")
         .hint("take it over: `k8s::patch` the field to your value once, then apply again")
+}
+
+impl From<JsonPathError> for Error {
+    fn from(error: JsonPathError) -> Self {
+        Self::InvalidInput {
+            reason: error.to_string(),
+            hint: Some("write it as kubectl takes it: `{.status.phase}`".to_owned()),
+        }
+    }
 }

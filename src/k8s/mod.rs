@@ -11,7 +11,7 @@
 //! - [`mod@write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
 //! - [`delete`]: one object or those of a manifest, until they are gone
 //! - [`wait`]: `wait(cluster, Vec<Wanted>, &WaitOptions)` for conditions, paths, rollouts, kstatus readiness, deletion
-//! - [`logs`], [`exec`], [`port_forward`] (a `Dialer`), [`events`], [`access`], [`diff`], [`pods`], [`jsonpath`]
+//! - [`logs`], [`exec`], [`port_forward`] (a `Dialer`), [`events`], [`access`], [`diff`], [`pods`]
 //! - [`error`]: `Error` keeps the server's `Status` and becomes a `Diagnostic` with hints
 //!
 //! Inside: `request` (one request), `discovery` and `resource` (kinds), `ownership` (is it applied already), `watch` (shared
@@ -27,7 +27,6 @@ pub mod error;
 pub mod events;
 pub mod exec;
 mod explain;
-pub mod jsonpath;
 pub mod logs;
 pub mod manifest;
 mod ownership;

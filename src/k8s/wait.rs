@@ -11,11 +11,11 @@ use tokio::sync::watch::Receiver;
 use super::cluster::Cluster;
 use super::error::Error;
 use super::explain::{Explainer, Explanation, Fatal};
-use super::jsonpath::{Found, JsonPath, plain};
 use super::read::{Listed, list_page_by_page};
 use super::readiness::{self, Verdict};
 use super::resource::Resource;
 use super::watch::{Beginning, Watch};
+use crate::base::jsonpath::{Found, JsonPath, plain};
 use crate::base::progress::Waiting;
 
 /// What is waited for.

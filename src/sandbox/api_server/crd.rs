@@ -123,6 +123,11 @@ impl CustomVersion {
         Some(definition["deprecationWarning"].as_str().map_or_else(standard, str::to_owned))
     }
 
+    /// The columns that the definition asks for.
+    pub(crate) fn printer_columns(&self) -> Vec<Value> {
+        self.definition()["additionalPrinterColumns"].as_array().cloned().unwrap_or_default()
+    }
+
     pub(crate) fn has_status(&self) -> bool {
         !self.definition()["subresources"]["status"].is_null()
     }

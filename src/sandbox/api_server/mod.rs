@@ -23,6 +23,7 @@ pub(crate) mod runner;
 mod selectors;
 mod status;
 mod subresources;
+mod table;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};

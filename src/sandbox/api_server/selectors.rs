@@ -233,6 +233,10 @@ fn parse_term(term: &str) -> Result<(String, Operator), String> {
             let (operator, rest) = whole.split_once('(').unwrap_or((whole, ""));
             (operator, rest.trim_end_matches(')'))
         }
+        ("in" | "notin", None) if values.starts_with('(') => {
+            return Err("found '', expected: ',' or ')'".to_owned());
+        }
+        ("in" | "notin", None) => return Err(format!("found '{values}', expected: '('")),
         _ => return Err(format!("found '{operator}', expected: in, notin, =, ==, !=, gt, lt")),
     };
     let values = inner.split(',').map(|value| value.trim().to_owned()).collect();

@@ -13,6 +13,7 @@ mod docs;
 mod fuzz;
 mod http;
 mod k8s;
+mod kubectl;
 mod repl;
 mod script;
 mod secrets;
@@ -35,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         fuzz::trials(),
         http::trials(),
         k8s::trials(),
+        kubectl::trials(),
         repl::trials(),
         script::trials(),
         secrets::trials(),

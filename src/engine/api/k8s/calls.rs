@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
+use crate::base::jsonpath::{Found, JsonPath};
 use crate::base::net::{SharedDialer, TcpDialer};
 use crate::base::secret::Secret;
 use crate::engine::builtin;
@@ -24,7 +25,6 @@ use crate::k8s::diff as differing;
 use crate::k8s::error::Error;
 use crate::k8s::events::{self as telling, EventOptions};
 use crate::k8s::exec::{self as executing, ExecOptions};
-use crate::k8s::jsonpath::{Found, JsonPath};
 use crate::k8s::logs::{self as reading, LogOptions};
 use crate::k8s::manifest::{self, Manifest};
 use crate::k8s::port_forward as forwarding;
@@ -347,7 +347,7 @@ fn goal(call: &Call<'_>) -> Result<Goal, Diagnostic> {
     }
     if let Some(path) = call.opt_string("jsonpath") {
         let value = call.value("value").map(ToString::to_string);
-        goals.push(Goal::JsonPath { path: JsonPath::parse(&path)?, value });
+        goals.push(Goal::JsonPath { path: JsonPath::parse(&path).map_err(Error::from)?, value });
     }
     let flags = [
         ("rollout", Goal::Rollout),
@@ -576,7 +576,7 @@ pub(super) fn context(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn jsonpath(call: &Call<'_>) -> Answer {
-    let path = JsonPath::parse(&call.string("path"))?;
+    let path = JsonPath::parse(&call.string("path")).map_err(Error::from)?;
     Ok(match path.find(&call.json("value")?) {
         Found::One(found) => found.as_ref().map(to_dynamic).unwrap_or_default(),
         Found::Many(found) => to_dynamic(&Value::Array(found)),

@@ -23,7 +23,7 @@ use crate::sandbox::api_server::verbs::patch::{PatchTarget, PatchType};
 use crate::sandbox::api_server::verbs::read::ListOptions;
 use crate::sandbox::api_server::verbs::watch::{Render, WatchOptions};
 use crate::sandbox::api_server::verbs::write::Written;
-use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status};
+use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
@@ -44,12 +44,29 @@ pub(super) async fn answer(
     let outcome = match admit(&server, peer, &request) {
         Ok(user) => {
             request.extensions_mut().insert(user);
-            dispatch(&server, request).await
+            let warning = deprecated(request.uri().path());
+            let mut outcome = dispatch(&server, request).await;
+            if let (Ok(reply), Some(warning)) = (&mut outcome, warning) {
+                reply::warn(reply, &[warning.to_owned()]);
+            }
+            outcome
         }
         Err(refused) => Err(refused),
     };
     server.clock.touch();
     outcome.unwrap_or_else(|refused| reply::failure(&refused))
+}
+
+/// What the server says of a built-in kind that is on its way out, with every answer.
+fn deprecated(path: &str) -> Option<&'static str> {
+    let Path::Object(at) = path::parse(path) else { return None };
+    match (at.group.as_str(), at.plural.as_str()) {
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 /// Who sends a request that is allowed to them.
@@ -170,7 +187,7 @@ async fn object(
                 list(server, &kind, &at, &query, form)
             }
         }
-        ("GET" | "HEAD", false) => get(server, &kind, &at, form),
+        ("GET" | "HEAD", false) => get(server, &kind, &at, &query, form),
         ("POST", true) => {
             let mut context = context(&request, &query, "CreateOptions")?;
             let user = user_of(&request);
@@ -199,8 +216,23 @@ async fn object(
     }
 }
 
-fn get(server: &Arc<ApiServer>, kind: &Kind, at: &ObjectPath, form: Form) -> Result<Reply, Status> {
+fn get(
+    server: &Arc<ApiServer>,
+    kind: &Kind,
+    at: &ObjectPath,
+    query: &Query,
+    form: Form,
+) -> Result<Reply, Status> {
     let stored = server.get_stored(kind, &at.namespace, &at.name)?;
+    if form == Form::Table {
+        let value = server.store.value(&stored);
+        let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+        return Ok(reply::json(
+            200,
+            form,
+            &tabled(server, kind, &metadata, &[(*value).clone()], query),
+        ));
+    }
     if form == Form::Metadata {
         let value = server.store.value(&stored);
         return Ok(reply::json(200, form, &reply::metadata_only(&value)));
@@ -232,6 +264,11 @@ fn list(
     }
     if let Some(remaining) = listed.remaining {
         metadata["remainingItemCount"] = remaining.into();
+    }
+    if form == Form::Table {
+        let objects: Vec<Value> =
+            listed.objects.iter().map(|stored| (*server.store.value(stored)).clone()).collect();
+        return Ok(reply::json(200, form, &tabled(server, kind, &metadata, &objects, query)));
     }
     let metadata_only = form == Form::Metadata;
     let (list_kind, version) = if metadata_only {
@@ -284,11 +321,30 @@ fn watch(
         Arc::new(move |stored: &StoredObject| {
             reply::metadata_only(&server.store.value(stored)).to_string().into_bytes()
         })
+    } else if form == Form::Table {
+        let (server, kind, query) = (server.clone(), kind.clone(), query.clone());
+        Arc::new(move |stored: &StoredObject| {
+            let value = server.store.value(stored);
+            let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+            let table = tabled(&server, &kind, &metadata, &[(*value).clone()], &query);
+            table.to_string().into_bytes()
+        })
     } else {
         Arc::new(move |stored: &StoredObject| stored.json_as(&api_version))
     };
     let stream = server.watch(kind, &at.namespace, selection, &options, render)?;
     Ok(reply::stream("application/json", stream))
+}
+
+fn tabled(
+    server: &ApiServer,
+    kind: &Kind,
+    metadata: &Value,
+    objects: &[Value],
+    query: &Query,
+) -> Value {
+    let include = table::Include::parse(query.text("includeObject"));
+    table::table(kind, metadata, objects, include, server.now())
 }
 
 fn written_reply(written: &Written, form: Form, context: &Request) -> Reply {
@@ -649,7 +705,7 @@ async fn subresource(
     let form = reply::accepted(request.headers())?;
     match (at.subresource.as_str(), method.as_str()) {
         ("status" | "ephemeralcontainers" | "resize" | "approval", "GET") => {
-            get(server, kind, &at, form)
+            get(server, kind, &at, &query, form)
         }
         ("scale", "GET") => {
             let stored = server.get_stored(kind, &at.namespace, &at.name)?;

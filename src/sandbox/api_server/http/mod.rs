@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(super) use self::reply::metadata_only;
 use super::ApiServer;
 use super::access::Peer;
 

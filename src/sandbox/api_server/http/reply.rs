@@ -25,6 +25,8 @@ pub(crate) enum Form {
     Yaml,
     /// `as=PartialObjectMetadata` or `…List`.
     Metadata,
+    /// `as=Table`
+    Table,
     /// Aggregated discovery.
     Discovery,
 }
@@ -43,6 +45,9 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
         match (media, kind) {
             ("application/json", Some("PartialObjectMetadata" | "PartialObjectMetadataList")) => {
                 return Ok(Form::Metadata);
+            }
+            ("application/json", Some("Table")) if parameters.contains(&"v=v1") => {
+                return Ok(Form::Table);
             }
             ("application/json", Some("APIGroupDiscoveryList")) if parameters.contains(&"v=v2") => {
                 return Ok(Form::Discovery);
@@ -86,7 +91,7 @@ pub(crate) fn json_text(code: u16, form: Form, text: Vec<u8>) -> Reply {
             "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
             text,
         ),
-        Form::Json | Form::Metadata => bytes(code, "application/json", text),
+        Form::Json | Form::Metadata | Form::Table => bytes(code, "application/json", text),
     }
 }
 

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::path::{ObjectPath, Query};
 use super::reply::{self, Reply};
@@ -196,7 +197,9 @@ async fn write_output(
     };
     // The client may be gone already.
     let _ = sink.send(framed(ERROR, result.to_string().as_bytes())).await;
-    let _ = sink.send(Message::Close(None)).await;
+    // client-go takes a close without a status for a broken stream.
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = sink.send(Message::Close(Some(normal))).await;
     let _ = sink.close().await;
 }
 

@@ -134,7 +134,12 @@ impl ApiServer {
                 "the name of the object ({given}) does not match the name on the URL ({name})"
             )));
         }
-        if metadata_text(&object, "resourceVersion").is_empty() && normalise::needs_revision(kind) {
+        let is_new = || self.store.get(&kind.resource, namespace, name).is_none();
+        let is_unversioned = metadata_text(&object, "resourceVersion").is_empty();
+        if is_unversioned && subresource.is_empty() && creates_on_update(kind) && is_new() {
+            return self.create(kind, namespace, object, request);
+        }
+        if is_unversioned && normalise::needs_revision(kind) {
             if self.store.get(&kind.resource, namespace, name).is_none() {
                 return Err(status::not_found(&kind.group, &kind.plural, name));
             }
@@ -482,4 +487,17 @@ pub(crate) fn is_finished(object: &Value) -> bool {
         && !(object["kind"] == "Namespace"
             && object["apiVersion"] == "v1"
             && !none(&object["spec"]["finalizers"]))
+}
+
+/// Whether a PUT of an object that is not there creates it, as the server's strategies of these kinds allow.
+fn creates_on_update(kind: &Kind) -> bool {
+    matches!(
+        (kind.group.as_str(), kind.plural.as_str()),
+        ("", "services" | "endpoints" | "events" | "limitranges")
+            | ("coordination.k8s.io", "leases")
+            | (
+                "rbac.authorization.k8s.io",
+                "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings"
+            )
+    )
 }

@@ -3,7 +3,13 @@
 
 use serde_json::Value;
 
-use super::error::Error;
+/// A text that is no JSONPath.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}` is not a JSONPath: {reason}")]
+pub struct JsonPathError {
+    pub path: String,
+    pub reason: String,
+}
 
 /// Ranges inside of ranges.
 const MAX_DEPTH: usize = 32;
@@ -80,12 +86,9 @@ impl JsonPath {
     /// Parses a template. A path may stand alone, without braces (`.status.phase` or `status.phase`).
     ///
     /// # Errors
-    /// `InvalidInput`.
-    pub fn parse(source: &str) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::InvalidInput {
-            reason: format!("`{source}` is not a JSONPath: {reason}"),
-            hint: Some("write it as kubectl takes it: `{.status.phase}`".to_owned()),
-        };
+    /// The reason why it is none.
+    pub fn parse(source: &str) -> Result<Self, JsonPathError> {
+        let invalid = |reason: String| JsonPathError { path: source.to_owned(), reason };
         let braced =
             if source.contains('{') { source.to_owned() } else { format!("{{{}}}", source.trim()) };
         if source.trim().is_empty() {
@@ -150,7 +153,7 @@ fn print(parts: &[Part], root: &Value, current: &Value, into: &mut String) {
 }
 
 /// Strings without quotes, everything else as JSON.
-pub(super) fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
