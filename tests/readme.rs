@@ -2,6 +2,7 @@
 //! every script of examples/.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -141,6 +142,22 @@ fn every_example_runs() {
     assert!(ran > 0, "examples/ holds no script");
 }
 
+/// Whether a command that serves until it is ended says that it is ready.
+fn serves(folder: &Path, arguments: &[String]) -> bool {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the built program runs");
+    let mut ready = String::new();
+    let output = process.stdout.take().expect("standard output");
+    let read = BufReader::new(output).read_line(&mut ready);
+    process.kill().expect("it runs");
+    process.wait().expect("it ends");
+    read.is_ok() && ready.starts_with("sandbox ready")
+}
+
 fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {
     let mut ran = 0;
     for (line, expected) in outputs(&block.text) {
@@ -161,6 +178,11 @@ fn run_commands(folder: &Path, block: &Block, at: &str) -> usize {
             }
             _ => panic!("{at}: `{line}` is no command of meshscript or cargo"),
         };
+        if arguments.first().is_some_and(|word| word == "sandbox") {
+            assert!(serves(folder, &arguments), "{at}: `{line}` is not ready");
+            ran += 1;
+            continue;
+        }
         // A reader's own cluster is not there in a test: those lines must at least be understood.
         if arguments.iter().any(|word| word == "--context") {
             let (_, _, output) = meshscript(folder, &arguments);

@@ -77,13 +77,17 @@ pub(crate) fn values(text: &str) {
     yaml_text::emit(&Value::Object(values));
 }
 
-/// A text as YAML: what parses, is written and parsed again, is the same.
+/// A text as YAML: what parses, is written and parsed again, is the same; but for line breaks of Unicode and byte order marks,
+/// which go-yaml, and so our emitter, writes as spaces.
 pub(crate) fn yaml(text: &str) {
     let documents = yaml_text::parse_documents(text);
     let Ok(value) = yaml_text::parse(text) else { return };
     drop(documents);
     yaml_text::emit_indented(&value);
     let written = yaml_text::emit(&value);
+    if value.to_string().contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{FEFF}']) {
+        return;
+    }
     match yaml_text::parse(&written) {
         Ok(again) => assert_eq!(again, value, "written as:\n{written}"),
         Err(error) => panic!("what was written does not parse: {error:?}\n{written}"),

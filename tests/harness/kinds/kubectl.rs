@@ -8,11 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use libtest_mimic::{Failed, Trial};
+
+use super::serve::Sandbox;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let Some(kubeconfig) = std::env::var_os("MESHBED_KUBECONFIG").map(PathBuf::from) else {
@@ -34,44 +35,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         .collect()
 }
 
-/// A sandbox in a process of its own; it ends with the case.
-struct Sandbox {
-    process: Child,
-    kubeconfig: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Sandbox {
-    fn start() -> Result<Self, Failed> {
-        let folder = tempfile::tempdir()?;
-        let kubeconfig = folder.path().join("kubeconfig");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_meshscript"))
-            .args(["sandbox", "--speed", "50", "--kubeconfig"])
-            .arg(&kubeconfig)
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut ready = String::new();
-        let output = process.stdout.take().ok_or("no standard output")?;
-        BufReader::new(output).read_line(&mut ready)?;
-        if !ready.starts_with("sandbox ready") {
-            return Err(format!("the sandbox says {ready:?}").into());
-        }
-        Ok(Self { process, kubeconfig, _folder: folder })
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn run(folder: &Path, name: &str, real: &Path) -> Result<(), Failed> {
     let text = fs::read_to_string(folder.join(format!("{name}.txt")))?;
     let namespace = format!("kubectl-{}", name.replace('_', "-"));
-    let sandbox = Sandbox::start()?;
+    let sandbox = Sandbox::start(&["--speed", "50"])?;
     let worlds = [real, sandbox.kubeconfig.as_path()];
     for world in worlds {
         kubectl(world, folder, &["create".to_owned(), "namespace".to_owned(), namespace.clone()])?;

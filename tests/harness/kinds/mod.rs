@@ -17,6 +17,7 @@ mod kubectl;
 mod repl;
 mod script;
 mod secrets;
+mod serve;
 mod ssa;
 mod template;
 mod validation;
@@ -40,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         repl::trials(),
         script::trials(),
         secrets::trials(),
+        serve::trials(),
         ssa::trials(),
         template::trials(),
         validation::trials(),

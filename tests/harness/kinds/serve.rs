@@ -1,0 +1,162 @@
+//! Cases of the kind `serve`: `meshscript sandbox` as a process: who gets in, what ends it, what it leaves behind.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let cases: [(&str, fn() -> Result<(), Failed>); 5] = [
+        ("a_script_runs_on_it_by_its_kubeconfig", script),
+        ("nobody_gets_in_without_credentials", credentials),
+        ("it_ends_at_once_and_takes_its_kubeconfig_along", end),
+        ("what_is_no_tls_does_not_end_it", garbage),
+        ("it_listens_on_loopback_alone", loopback),
+    ];
+    cases.into_iter().map(|(name, run)| Trial::test(format!("serve/{name}"), run)).collect()
+}
+
+/// A sandbox in a process of its own; it ends with the case.
+pub(super) struct Sandbox {
+    process: Child,
+    pub(super) kubeconfig: PathBuf,
+    address: String,
+    folder: tempfile::TempDir,
+}
+
+impl Sandbox {
+    pub(super) fn start(more: &[&str]) -> Result<Self, Failed> {
+        let folder = tempfile::tempdir()?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+            .args(["sandbox", "--kubeconfig"])
+            .arg(&kubeconfig)
+            .args(more)
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut ready = String::new();
+        let output = process.stdout.take().ok_or("no standard output")?;
+        BufReader::new(output).read_line(&mut ready)?;
+        let address = ready.split_whitespace().find_map(|word| word.strip_prefix("https://"));
+        let Some(address) = address.map(str::to_owned) else {
+            return Err(format!("the sandbox says {ready:?}").into());
+        };
+        Ok(Self { process, kubeconfig, address, folder })
+    }
+
+    /// Waits for the end, some seconds at most.
+    fn ended(&mut self) -> Result<ExitStatus, Failed> {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err("it has not ended after 10 s".into())
+    }
+
+    /// Exit code and output of an expression on it.
+    fn eval(&self, kubeconfig: &Path, expression: &str) -> Result<(Option<i32>, String), Failed> {
+        let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+            .args(["eval", expression, "--kubeconfig"])
+            .arg(kubeconfig)
+            .current_dir(self.folder.path())
+            .output()?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok((output.status.code(), text))
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ensure(holds: bool, otherwise: impl Into<String>) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(otherwise.into().into()) }
+}
+
+fn script() -> Result<(), Failed> {
+    let sandbox = Sandbox::start(&["--speed", "100"])?;
+    let text = r#"
+        k8s::apply(#{ apiVersion: "apps/v1", kind: "Deployment", metadata: #{ name: "web", namespace: "default" },
+            spec: #{ selector: #{ matchLabels: #{ app: "web" } }, template: #{ metadata: #{ labels: #{ app: "web" } },
+            spec: #{ containers: [#{ name: "web", image: "docker.io/mccutchen/go-httpbin:2.15.0" }] } } } });
+        k8s::wait("deployment", "web", #{ namespace: "default", rollout: true, timeout: "30s" });
+        k8s::get("deployment", "web", #{ namespace: "default" }).status.readyReplicas
+    "#;
+    let (code, output) = sandbox.eval(&sandbox.kubeconfig, text)?;
+    ensure(code == Some(0) && output.lines().any(|line| line == "1"), output)
+}
+
+fn credentials() -> Result<(), Failed> {
+    let sandbox = Sandbox::start(&[])?;
+    let mode = fs::metadata(&sandbox.kubeconfig)?.permissions().mode() & 0o777;
+    ensure(mode == 0o600, format!("the kubeconfig has mode {mode:o}"))?;
+    let config: serde_json::Value =
+        serde_yaml::from_str(&fs::read_to_string(&sandbox.kubeconfig)?)?;
+    for (user, words) in [
+        (serde_json::json!({}), "system:anonymous"),
+        (serde_json::json!({"token": "made-up"}), "401"),
+        // Signed by nobody: `{"alg":"none"}`.
+        (serde_json::json!({"token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."}), "401"),
+    ] {
+        let mut config = config.clone();
+        config["users"][0]["user"] = user;
+        let other = sandbox.folder.path().join("other");
+        fs::write(&other, serde_json::to_vec(&config)?)?;
+        let (code, output) = sandbox.eval(&other, r#"k8s::list("secrets")"#)?;
+        ensure(code == Some(4) && output.contains(words), format!("{code:?}: {output}"))?;
+    }
+    Ok(())
+}
+
+fn end() -> Result<(), Failed> {
+    for signal in ["-TERM", "-INT"] {
+        let mut sandbox = Sandbox::start(&[])?;
+        let process = sandbox.process.id().to_string();
+        // A connection that is open does not hold it.
+        let _open = TcpStream::connect(&sandbox.address)?;
+        Command::new("kill").args([signal, &process]).status()?;
+        let status = sandbox.ended()?;
+        ensure(status.code() == Some(0), format!("{signal}: {status}"))?;
+        ensure(!sandbox.kubeconfig.exists(), "the kubeconfig is still there")?;
+    }
+    Ok(())
+}
+
+fn garbage() -> Result<(), Failed> {
+    let sandbox = Sandbox::start(&[])?;
+    for bytes in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 0xFF, 0xFF, 0, 0, 0], &[0xFF; 70_000]]
+    {
+        let mut stream = TcpStream::connect(&sandbox.address)?;
+        // It may hang up in the middle of it.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let (code, output) = sandbox.eval(&sandbox.kubeconfig, r#"k8s::version().gitVersion"#)?;
+    ensure(code == Some(0), output)
+}
+
+fn loopback() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(["sandbox", "--address", "0.0.0.0"])
+        .current_dir(folder.path())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure(output.status.code() == Some(2) && text.contains("127.0.0.1"), text)?;
+    ensure(fs::read_dir(folder.path())?.next().is_none(), "it left a file")
+}
