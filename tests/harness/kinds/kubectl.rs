@@ -1,6 +1,7 @@
-//! Cases of the kind `kubectl`: what kubectl prints against `meshscript sandbox` is what it prints against a real API server.
+//! Cases of the kind `kubectl`: what kubectl and helm print against `meshscript sandbox` is what they print against a real API
+//! server.
 //!
-//! A case is a file of commands, one `$ …` a line, run in a namespace of its own in `files/`, first against the test bed's API
+//! A case is a file of commands of kubectl, one `$ …` a line (`$ helm …` runs helm), run in a namespace of its own in `files/`, first against the test bed's API
 //! server, then against a sandbox that was started for the case. Exit code, standard output and standard error are compared
 //! without what differs by nature: ages, moments, addresses, random suffixes, versions of objects, widths of columns. A line
 //! `~ …` runs on both and is not compared; it waits for controllers. Nothing is recorded: without the test bed a case is
@@ -61,10 +62,7 @@ fn run(folder: &Path, name: &str, real: &Path) -> Result<(), Failed> {
         if is_compared {
             compared += 1;
             if theirs != ours {
-                wrong.push(format!(
-                    "$ kubectl {command}\n{}",
-                    crate::harness::difference(&theirs, &ours)
-                ));
+                wrong.push(format!("$ {command}\n{}", crate::harness::difference(&theirs, &ours)));
             }
         }
     }
@@ -81,7 +79,11 @@ fn run(folder: &Path, name: &str, real: &Path) -> Result<(), Failed> {
 
 /// Exit code and output of one command.
 fn kubectl(kubeconfig: &Path, folder: &Path, arguments: &[String]) -> Result<String, Failed> {
-    let output = Command::new("kubectl")
+    let (program, arguments) = match arguments.split_first() {
+        Some((first, rest)) if first == "helm" => ("helm", rest),
+        _ => ("kubectl", arguments),
+    };
+    let output = Command::new(program)
         .args(arguments)
         .env("KUBECONFIG", kubeconfig)
         .env("NO_PROXY", "127.0.0.1")
@@ -126,6 +128,8 @@ fn normal(text: &str) -> String {
         (r"/(LIVE|MERGED)-\d+/", "/$1/"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+ \+0000", "TIME"),
         (r"https?://[^ ]*:\d+", "SERVER"),
+        (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]+ \d{4}", "TIME"),
+        (r"\d{4}-\d\d-\d\d [\d:.]+ \+0000 UTC", "TIME"),
         (r"<invalid>", "AGE"),
         (r"\b\d+[smh](\d+s)?\b", "AGE"),
         (r"[ \t]+", " "),
