@@ -1,7 +1,7 @@
 //! Cases of the kind `kubectl`: what kubectl and helm print against `meshscript sandbox` is what they print against a real API
 //! server.
 //!
-//! A case is a file of commands of kubectl, one `$ …` a line (`$ helm …` runs helm), run in a namespace of its own in `files/`, first against the test bed's API
+//! A case is a file of commands of kubectl, one `$ …` a line (`$ helm …` runs helm), run in a namespace of its own (`$NS`) in `files/`, first against the test bed's API
 //! server, then against a sandbox that was started for the case. Exit code, standard output and standard error are compared
 //! without what differs by nature: ages, moments, addresses, random suffixes, versions of objects, widths of columns. A line
 //! `~ …` runs on both and is not compared; it waits for controllers. Nothing is recorded: without the test bed a case is
@@ -38,7 +38,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn run(folder: &Path, name: &str, real: &Path) -> Result<(), Failed> {
     let text = fs::read_to_string(folder.join(format!("{name}.txt")))?;
-    let namespace = format!("kubectl-{}", name.replace('_', "-"));
+    // The one of an earlier run may still be on its way out.
+    let namespace = format!("kubectl-{}-{}", name.replace('_', "-"), std::process::id());
     let sandbox = Sandbox::start(&["--speed", "50"])?;
     let worlds = [real, sandbox.kubeconfig.as_path()];
     for world in worlds {
@@ -54,7 +55,7 @@ fn run(folder: &Path, name: &str, real: &Path) -> Result<(), Failed> {
             (None, Some(command)) => (false, command),
             (None, None) => continue,
         };
-        let mut arguments = words(command);
+        let mut arguments = words(&command.replace("$NS", &namespace));
         arguments.push(format!("--namespace={namespace}"));
         let [theirs, ours] =
             worlds.map(|world| kubectl(world, folder, &arguments).map(|text| normal(&text)));
