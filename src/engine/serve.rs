@@ -1,13 +1,14 @@
 //! A sandbox that other programs use: its API server listens until the run is ended.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::host::Host;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
+use crate::base::yaml;
 use crate::cert::files;
-use crate::sandbox::{Cluster, Options, Pace, ServeError};
+use crate::sandbox::{CONTEXT, Cluster, Options, Pace, ServeError};
 
 /// How a sandbox is served.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub fn serve(
     ready: impl FnOnce(SocketAddr, std::time::Duration),
 ) -> Result<(), Diagnostic> {
     let clock = SystemClock::new();
+    refuse_others(&options.kubeconfig)?;
+    let mut written = None;
     let served = host.block_on(async {
         let cluster = Cluster::start(&Options {
             seed: options.seed,
@@ -61,15 +64,51 @@ pub fn serve(
         let listening = cluster.listen(options.address).await?;
         host.redactor.learn(listening.kubeconfig().reveal());
         files::write_private(&options.kubeconfig, listening.kubeconfig().reveal())?;
+        written = Some(listening.kubeconfig().clone());
         ready(listening.address(), clock.monotonic());
         listening.run().await;
         Ok::<(), Diagnostic>(())
     });
-    // The file names a server that is gone.
-    let _ = std::fs::remove_file(&options.kubeconfig);
+    // The file names a server that is gone; unless another sandbox has put its own there meanwhile.
+    let is_ours = written.is_some_and(|written| {
+        std::fs::read_to_string(&options.kubeconfig).is_ok_and(|found| found == written.reveal())
+    });
+    if is_ours {
+        let _ = std::fs::remove_file(&options.kubeconfig);
+    }
     match served {
         // To be ended is how it ends.
         Err(error) if error.kind == ErrorKind::Interrupted => Ok(()),
         other => other,
     }
+}
+
+/// Refuses to write over a file that no sandbox has written.
+fn refuse_others(path: &Path) -> Result<(), Diagnostic> {
+    let shown = path.display();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(Diagnostic::new(
+                ErrorKind::Usage,
+                format!("`{shown}` cannot be written over"),
+            )
+            .cause(error.to_string())
+            .hint("name another file with `--kubeconfig`"));
+        }
+    };
+    let config = yaml::parse(&text).unwrap_or_default();
+    let names = |list: &str| -> Vec<&str> {
+        let entries = config[list].as_array().map(Vec::as_slice).unwrap_or_default();
+        entries.iter().filter_map(|entry| entry["name"].as_str()).collect()
+    };
+    if names("contexts") == [CONTEXT] && names("clusters") == [CONTEXT] {
+        return Ok(());
+    }
+    Err(Diagnostic::new(
+        ErrorKind::Usage,
+        format!("`{shown}` is there already, and it is no sandbox's kubeconfig"),
+    )
+    .hint("name another file with `--kubeconfig`; this one stays as it is"))
 }

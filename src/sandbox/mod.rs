@@ -27,4 +27,4 @@ pub mod validation;
 mod wire;
 
 pub use cluster::{Cluster, Options, Pace, StartError};
-pub use serve::{Listening, ServeError};
+pub use serve::{CONTEXT, Listening, ServeError};

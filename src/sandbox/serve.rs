@@ -26,6 +26,9 @@ use crate::base::clock;
 use crate::base::clock::SystemClock;
 use crate::base::secret::Secret;
 
+/// The name of cluster and context in the kubeconfig.
+pub const CONTEXT: &str = "sandbox";
+
 /// Connections at once; more wait until one ends.
 const MAX_CONNECTIONS: usize = 4_096;
 /// How long a client may take for the TLS handshake.
@@ -161,15 +164,15 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
 fn kubeconfig(address: SocketAddr, root: &str, admin: &Pair) -> String {
     let data = |text: &str| Value::from(STANDARD.encode(text));
     let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "sandbox",
-        "clusters": [{"name": "sandbox", "cluster": {
+        "apiVersion": "v1", "kind": "Config", "current-context": CONTEXT,
+        "clusters": [{"name": CONTEXT, "cluster": {
             "server": format!("https://{address}"), "certificate-authority-data": data(root),
         }}],
         "users": [{"name": "kubernetes-admin", "user": {
             "client-certificate-data": data(&admin.certificate), "client-key-data": data(&admin.key),
         }}],
-        "contexts": [{"name": "sandbox", "context": {
-            "cluster": "sandbox", "user": "kubernetes-admin", "namespace": "default",
+        "contexts": [{"name": CONTEXT, "context": {
+            "cluster": CONTEXT, "user": "kubernetes-admin", "namespace": "default",
         }}],
     });
     crate::base::yaml::emit(&config)

@@ -123,10 +123,10 @@ fn normal(text: &str) -> String {
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
         (r"resourceVersion: ?\x22\d+\x22", "resourceVersion: RV"),
         (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "IP"),
+        (r"/(LIVE|MERGED)-\d+/", "/$1/"),
         (r"\b[0-9a-f]{8,10}-[a-z0-9]{5}\b", "HASH-SUFFIX"),
         // The hash of a pod template is one of its Go struct's memory.
         (r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}\b", "-HASH"),
-        (r"/(LIVE|MERGED)-\d+/", "/$1/"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:[\d.]+ \+0000", "TIME"),
         (r"https?://[^ ]*:\d+", "SERVER"),
         (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]+ \d{4}", "TIME"),

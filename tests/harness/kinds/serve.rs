@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [(&str, fn() -> Result<(), Failed>); 5] = [
+    let cases: [(&str, fn() -> Result<(), Failed>); 7] = [
         ("a_script_runs_on_it_by_its_kubeconfig", script),
         ("nobody_gets_in_without_credentials", credentials),
         ("it_ends_at_once_and_takes_its_kubeconfig_along", end),
         ("what_is_no_tls_does_not_end_it", garbage),
         ("it_listens_on_loopback_alone", loopback),
+        ("a_kubeconfig_of_somebody_else_stays", others),
+        ("a_port_that_is_taken_leaves_the_first_alone", taken),
     ];
     cases.into_iter().map(|(name, run)| Trial::test(format!("serve/{name}"), run)).collect()
 }
@@ -159,4 +161,32 @@ fn loopback() -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure(output.status.code() == Some(2) && text.contains("127.0.0.1"), text)?;
     ensure(fs::read_dir(folder.path())?.next().is_none(), "it left a file")
+}
+
+fn others() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("config");
+    let text = "apiVersion: v1\nkind: Config\ncontexts: [{name: prod, context: {cluster: prod}}]\n";
+    fs::write(&file, text)?;
+    let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(["sandbox", "--kubeconfig", "config"])
+        .current_dir(folder.path())
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure(output.status.code() == Some(2) && told.contains("no sandbox's kubeconfig"), told)?;
+    ensure(fs::read_to_string(&file)? == text, "the file has changed")
+}
+
+fn taken() -> Result<(), Failed> {
+    let first = Sandbox::start(&[])?;
+    let port = first.address.rsplit(':').next().unwrap_or_default();
+    let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
+        .args(["sandbox", "--port", port, "--kubeconfig"])
+        .arg(&first.kubeconfig)
+        .current_dir(first.folder.path())
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure(output.status.code() == Some(1) && told.contains("cannot listen on"), told)?;
+    let (code, output) = first.eval(&first.kubeconfig, "k8s::version().gitVersion")?;
+    ensure(code == Some(0), output)
 }
