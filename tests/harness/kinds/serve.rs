@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [(&str, fn() -> Result<(), Failed>); 7] = [
+    let cases: [(&str, Case); 7] = [
         ("a_script_runs_on_it_by_its_kubeconfig", script),
         ("nobody_gets_in_without_credentials", credentials),
         ("it_ends_at_once_and_takes_its_kubeconfig_along", end),
@@ -22,6 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     cases.into_iter().map(|(name, run)| Trial::test(format!("serve/{name}"), run)).collect()
 }
+
+type Case = fn() -> Result<(), Failed>;
 
 /// A sandbox in a process of its own; it ends with the case.
 pub(super) struct Sandbox {
