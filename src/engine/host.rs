@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::cancel::{Cancel, Cause};
@@ -15,7 +16,7 @@ use super::files::Files;
 use super::run::Run;
 use super::scripts::{Script, Scripts};
 use super::target::{self, Target};
-use crate::base::clock::{SharedClock, SystemClock, Working};
+use crate::base::clock::{Clock as _, SharedClock, SystemClock, Working};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::net::{SharedDialer, TcpDialer};
 use crate::base::progress::Progress;
@@ -23,6 +24,7 @@ use crate::base::secret::Redactor;
 use crate::config::Settings;
 use crate::k8s::cluster::Cluster;
 use crate::report::Reporter;
+use crate::sandbox;
 
 /// The host of one run.
 pub struct Host {
@@ -163,6 +165,15 @@ impl Host {
             || Arc::new(SystemClock::new()) as SharedClock,
             |target| Arc::clone(&target.clock),
         ))
+    }
+
+    /// The time of day in the target's world, without opening it: a rehearsal that has not begun is at its first moment.
+    pub fn now(&self) -> Timestamp {
+        match self.opened() {
+            Some(target) => target.clock.now(),
+            None if target::is_sandbox(&self.settings) => sandbox::Options::default().epoch,
+            None => SystemClock::new().now(),
+        }
     }
 
     /// How connections to the target's world are opened.

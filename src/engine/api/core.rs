@@ -480,11 +480,11 @@ pub static FUNCTIONS: &[Function] = &[
         params: &[],
         options: &[],
         returns: "string in RFC 3339, UTC, to the second: `2026-11-23T20:00:00Z`",
-        errors: "those of connecting to the target.",
+        errors: "none.",
         effect: Effect::Read,
         example: "time::now().len() == 20",
         run: |call| {
-            let now = call.host.clock()?.now();
+            let now = call.host.now();
             Ok(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())
         },
     },

@@ -217,7 +217,7 @@ pub(super) fn template(call: &Call<'_>) -> Answer {
         skip_schema_validation: call.flag("skip_schema_validation"),
         subchart_notes: false,
     };
-    let now = call.host.clock()?.now();
+    let now = call.host.now();
     let environment =
         Environment { now: Some(now), random: Some(&action::random), ..Environment::default() };
     let rendered = render::render(&chart, &given_values(call)?, &release, &options, &environment)
