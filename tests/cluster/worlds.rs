@@ -1,6 +1,6 @@
 //! The two worlds: the same script leaves the same objects on the sandbox and on the test bed.
 //!
-//! Both are read by the same script, normalised, and compared field by field, managedFields included. What no two
+//! Both are read by the same script, normalised, and compared field by field but for managedFields (the kind `ssa` holds those). What no two
 //! clusters share (uids, times, addresses, random parts of names, keys) is replaced by what it stands for. Each other
 //! difference stands in `worlds_allowed.txt` with its reason; an allowance that nothing needs any more fails as well.
 
