@@ -141,8 +141,10 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// The kubeconfig with the server behind a proxy that takes half a round trip each way.
 fn behind_proxy(kubeconfig: &Path, folder: &Path, round_trip: Duration) -> PathBuf {
     let text = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
-    let server =
-        text.lines().find_map(|line| line.trim().strip_prefix("server: ")).expect("a server");
+    let (_, server) = text.split_once("server:").expect("a server");
+    let begin = |c: char| c.is_whitespace() || c == '"';
+    let end = |c: char| c.is_whitespace() || "\",}".contains(c);
+    let server = server.trim_start_matches(begin).split(end).next().expect("an address");
     let address = server.trim_start_matches("https://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
