@@ -153,8 +153,23 @@ fn is_compound(value: &Json) -> bool {
     matches!(value, Json::Array(_) | Json::Object(_))
 }
 
-/// Reads a document as far as its head must be well-formed: `apiVersion`, `kind`, name and annotations are texts.
-fn read(document: &str) -> Result<Json, DocumentError> {
+/// What Helm looks at in a document.
+struct Head {
+    kind: String,
+    name: String,
+    /// The annotations of Helm itself.
+    annotations: Vec<(String, String)>,
+}
+
+impl Head {
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+}
+
+/// Reads a document as far as its head must be well-formed: `apiVersion`, `kind`, name and annotations are texts. The rest is
+/// dropped here: all documents of a chart of CRDs at once take ten times the memory of their text.
+fn read(document: &str) -> Result<Head, DocumentError> {
     let value = yaml::parse(document).map_err(DocumentError::Yaml)?;
     let wrong = |found: &Json, into: &str| {
         let found = match found {
@@ -181,82 +196,110 @@ fn read(document: &str) -> Result<Json, DocumentError> {
             return wrong(found, &format!("struct field {field} of type string"));
         }
     }
-    match value.pointer("/metadata/annotations") {
-        None | Some(Json::Null) => {}
+    let text = |value: &Json| match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let annotations = match value.pointer("/metadata/annotations") {
+        None | Some(Json::Null) => Vec::new(),
         Some(Json::Object(annotations)) => {
             if let Some(found) = annotations.values().find(|found| is_compound(found)) {
                 return wrong(found, "struct field .metadata.annotations of type string");
             }
+            annotations
+                .iter()
+                .filter(|(name, _)| name.starts_with("helm.sh/"))
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect()
         }
         Some(found) => {
             let field = "struct field .metadata.annotations of type map[string]string";
             return wrong(found, field);
         }
+    };
+    let text_at = |pointer: &str| match value.pointer(pointer) {
+        None | Some(Json::Null) => String::new(),
+        Some(found) => text(found),
+    };
+    Ok(Head { kind: text_at("/kind"), name: text_at("/metadata/name"), annotations })
+}
+
+/// Texts below this are read faster than a second thread starts.
+const LARGE: usize = 256 << 10;
+
+/// Reads the documents, large ones on two threads: the rest of a render is one after the other.
+fn read_all(documents: &[(&str, &str)]) -> Vec<Result<Head, DocumentError>> {
+    let one_by_one = |part: &[(&str, &str)]| -> Vec<_> {
+        part.iter().map(|(_, document)| read(document)).collect()
+    };
+    let size: usize = documents.iter().map(|(_, document)| document.len()).sum();
+    if size < LARGE {
+        return one_by_one(documents);
     }
-    Ok(value)
+    let mut so_far = 0;
+    let half = documents
+        .iter()
+        .position(|(_, document)| {
+            so_far += document.len();
+            so_far > size / 2
+        })
+        .unwrap_or(0);
+    let (first, second) = documents.split_at(half);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| one_by_one(second));
+        let mut read = one_by_one(first);
+        read.extend(other.join().unwrap_or_else(|_| one_by_one(second)));
+        read
+    })
 }
 
 /// Sorts the documents of rendered templates into hooks and manifests, both in install order.
 pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
     files.sort_by(|a, b| a.0.cmp(&b.0));
+    let documents: Vec<(&str, &str)> = files
+        .iter()
+        .filter(|(_, text)| !text.trim().is_empty())
+        .flat_map(|(source, text)| split(text).into_iter().map(move |part| (source.as_str(), part)))
+        .collect();
+    let heads = read_all(&documents);
     let mut hooks = Vec::new();
     let mut manifests = Vec::new();
-    for (source, text) in files {
-        if text.trim().is_empty() {
+    for ((source, document), head) in documents.into_iter().zip(heads) {
+        let head = head.map_err(|error| ManifestError {
+            template: source.to_owned(),
+            source: error,
+            content: document.to_owned(),
+        })?;
+        let Some(events) = head.annotation("helm.sh/hook") else {
+            let source = source.to_owned();
+            manifests.push(Manifest { source, content: document.to_owned(), kind: head.kind });
             continue;
-        }
-        for document in split(&text) {
-            let value = read(document).map_err(|error| ManifestError {
-                template: source.clone(),
-                source: error,
-                content: document.to_owned(),
-            })?;
-            let text_at = |pointer: &str| match value.pointer(pointer) {
-                None | Some(Json::Null) => String::new(),
-                Some(Json::String(text)) => text.clone(),
-                Some(other) => other.to_string(),
-            };
-            let kind = text_at("/kind");
-            let annotation = |name: &str| {
-                let annotations = value.pointer("/metadata/annotations")?;
-                annotations.get(name).map(|found| match found {
-                    Json::String(text) => text.clone(),
-                    other => other.to_string(),
-                })
-            };
-            let Some(events) = annotation("helm.sh/hook") else {
-                let source = source.clone();
-                manifests.push(Manifest { source, content: document.to_owned(), kind });
-                continue;
-            };
-            let words = |text: &str| -> Vec<String> {
-                text.split(',').map(|word| word.trim().to_lowercase()).collect()
-            };
-            let known: Option<Vec<String>> = words(&events)
-                .iter()
-                .map(|word| {
-                    EVENTS
-                        .iter()
-                        .find(|(name, _)| name == word)
-                        .map(|(_, event)| (*event).to_owned())
-                })
-                .collect();
-            // Helm drops a hook of an unknown event without a word.
-            let Some(events) = known else { continue };
-            let policies = |name: &str| annotation(name).map_or_else(Vec::new, |text| words(&text));
-            hooks.push(Hook {
-                name: text_at("/metadata/name"),
-                kind,
-                path: source.clone(),
-                manifest: document.to_owned(),
-                events,
-                weight: annotation("helm.sh/hook-weight")
-                    .and_then(|weight| weight.parse().ok())
-                    .unwrap_or(0),
-                delete_policies: policies("helm.sh/hook-delete-policy"),
-                output_log_policies: policies("helm.sh/hook-output-log-policy"),
-            });
-        }
+        };
+        let words = |text: &str| -> Vec<String> {
+            text.split(',').map(|word| word.trim().to_lowercase()).collect()
+        };
+        let known: Option<Vec<String>> = words(events)
+            .iter()
+            .map(|word| {
+                EVENTS.iter().find(|(name, _)| name == word).map(|(_, event)| (*event).to_owned())
+            })
+            .collect();
+        // Helm drops a hook of an unknown event without a word.
+        let Some(events) = known else { continue };
+        let policies = |name: &str| head.annotation(name).map_or_else(Vec::new, words);
+        let weight = head.annotation("helm.sh/hook-weight").and_then(|weight| weight.parse().ok());
+        let delete_policies = policies("helm.sh/hook-delete-policy");
+        let output_log_policies = policies("helm.sh/hook-output-log-policy");
+        hooks.push(Hook {
+            name: head.name,
+            kind: head.kind,
+            path: source.to_owned(),
+            manifest: document.to_owned(),
+            events,
+            weight: weight.unwrap_or(0),
+            delete_policies,
+            output_log_policies,
+        });
     }
     hooks.sort_by_key(|hook| install_rank(&hook.kind));
     manifests.sort_by_key(|manifest| install_rank(&manifest.kind));

@@ -211,7 +211,36 @@ impl Emitter {
             self.indention = false;
             return;
         }
-        self.write_folded_chars(text, may_fold, false);
+        self.write_words(text);
+    }
+
+    /// An ASCII text without line breaks that may be folded at its spaces, word by word.
+    fn write_words(&mut self, text: &str) {
+        if !self.whitespace {
+            self.put(' ');
+        }
+        let mut rest = text;
+        let mut spaces = false;
+        while let Some(first) = rest.bytes().next() {
+            if first == b' ' {
+                rest = &rest[1..];
+                if !spaces && self.column > self.width && !rest.starts_with(' ') {
+                    self.write_indent();
+                } else {
+                    self.put(' ');
+                }
+                spaces = true;
+            } else {
+                let (word, after) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+                self.out.push_str(word);
+                self.column += word.len();
+                self.indention = false;
+                spaces = false;
+                rest = after;
+            }
+        }
+        self.whitespace = false;
+        self.indention = false;
     }
 
     fn write_single(&mut self, text: &str, may_fold: bool) {

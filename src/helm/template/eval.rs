@@ -53,6 +53,8 @@ pub(crate) struct Engine<'e> {
     pub(crate) stack: Stack,
     /// How often each template is being included right now.
     pub(crate) included: RefCell<HashMap<Rc<str>, usize>>,
+    /// The text that `fromYaml` read last, and what it is.
+    pub(crate) last_yaml: RefCell<Option<(String, serde_json::Value)>>,
 }
 
 /// What a function may use.

@@ -97,7 +97,12 @@ pub(crate) fn render(
         }
     }
     let templates = Rc::new(templates);
-    let engine = Engine { environment, stack, included: RefCell::new(HashMap::new()) };
+    let engine = Engine {
+        environment,
+        stack,
+        included: RefCell::new(HashMap::new()),
+        last_yaml: RefCell::new(None),
+    };
     let mut rendered = Vec::with_capacity(sources.len());
     for source in sources {
         let file = source.name.rsplit('/').next().unwrap_or(&source.name);

@@ -284,16 +284,16 @@ impl Value {
     }
 
     /// From text that Go decoded: every number is a float64.
-    pub(crate) fn from_decoded(json: Json) -> Self {
+    pub(crate) fn from_decoded(json: &Json) -> Self {
         match json {
             Json::Null => Self::Nil,
-            Json::Bool(value) => Self::Bool(value),
+            Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
-            Json::String(text) => Self::str(text),
-            Json::Array(items) => Self::list(items.into_iter().map(Self::from_decoded).collect()),
+            Json::String(text) => Self::str(text.as_str()),
+            Json::Array(items) => Self::list(items.iter().map(Self::from_decoded).collect()),
             Json::Object(map) => Self::map(
-                map.into_iter()
-                    .map(|(key, value)| (Rc::from(key), Self::from_decoded(value)))
+                map.iter()
+                    .map(|(key, value)| (Rc::from(key.as_str()), Self::from_decoded(value)))
                     .collect(),
             ),
         }

@@ -23,7 +23,25 @@ pub(super) const FUNCTIONS: &[Function] = &[
         )
     }),
     Function::new("toYamlPretty", &[Type::Any], |_, a| done(to_yaml_pretty(any(a, 0)))),
-    Function::new("fromYaml", &[Type::Str], |_, a| Ok(from_yaml(text(a, 0)))),
+    Function::new("fromYaml", &[Type::Str], |c, a| {
+        let text = text(a, 0);
+        // Charts read a text once for its name and once more for the rest.
+        let mut last = c.engine.last_yaml.borrow_mut();
+        if let Some((known, json)) = &*last
+            && known == text
+        {
+            return Ok(Value::from_decoded(json));
+        }
+        *last = None;
+        Ok(match yaml::parse(text) {
+            Ok(json @ Json::Object(_)) => {
+                let value = Value::from_decoded(&json);
+                *last = Some((text.to_owned(), json));
+                value
+            }
+            other => from_yaml(other),
+        })
+    }),
     Function::new("fromYamlArray", &[Type::Str], |_, a| Ok(from_yaml_array(text(a, 0)))),
     Function::new("toJson", &[Type::Any], |_, a| {
         done(to_json(any(a, 0), HTML).unwrap_or_default())
@@ -45,7 +63,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::new("fromJson", &[Type::Str], |_, a| {
         Ok(match parse_json(text(a, 0)) {
-            Ok(Json::Object(map)) => Value::from_decoded(Json::Object(map)),
+            Ok(json @ Json::Object(_)) => Value::from_decoded(&json),
             Ok(Json::Null) => Value::map(Entries::new()),
             Ok(other) => error_map(&format!(
                 "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -56,7 +74,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::new("fromJsonArray", &[Type::Str], |_, a| {
         Ok(match parse_json(text(a, 0)) {
-            Ok(Json::Array(items)) => Value::from_decoded(Json::Array(items)),
+            Ok(json @ Json::Array(_)) => Value::from_decoded(&json),
             Ok(Json::Null) => Value::list(Vec::new()),
             Ok(other) => error_list(&format!(
                 "json: cannot unmarshal {} into Go value of type []interface {{}}",
@@ -66,7 +84,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     Function::new("mustFromJson", &[Type::Str], |_, a| {
-        parse_json(text(a, 0)).map(Value::from_decoded).map_err(Fault::new)
+        parse_json(text(a, 0)).map(|json| Value::from_decoded(&json)).map_err(Fault::new)
     }),
     Function::new("toToml", &[Type::Any], |_, a| {
         done(to_toml(any(a, 0)).unwrap_or_else(|error| error))
@@ -126,9 +144,9 @@ fn json_kind(json: &Json) -> &'static str {
     }
 }
 
-fn from_yaml(text: &str) -> Value {
-    match yaml::parse(text) {
-        Ok(Json::Object(map)) => Value::from_decoded(Json::Object(map)),
+fn from_yaml(parsed: Result<Json, yaml::YamlError>) -> Value {
+    match parsed {
+        Ok(json @ Json::Object(_)) => Value::from_decoded(&json),
         Ok(Json::Null) => Value::map(Entries::new()),
         Ok(other) => error_map(&format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -140,7 +158,7 @@ fn from_yaml(text: &str) -> Value {
 
 fn from_yaml_array(text: &str) -> Value {
     match yaml::parse(text) {
-        Ok(Json::Array(items)) => Value::from_decoded(Json::Array(items)),
+        Ok(json @ Json::Array(_)) => Value::from_decoded(&json),
         Ok(Json::Null) => Value::list(Vec::new()),
         Ok(other) => error_list(&format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type []interface {{}}",
