@@ -13,6 +13,8 @@ mod kill;
 mod normal;
 #[path = "cluster/refusals.rs"]
 mod refusals;
+#[path = "cluster/releases.rs"]
+mod releases;
 #[path = "cluster/worlds.rs"]
 mod worlds;
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         worlds::SCENARIOS,
         guide::AFTER,
         refusals::SCENARIOS,
+        releases::SCENARIOS,
         kill::SCENARIOS,
         guide::LAST,
     ]

@@ -237,6 +237,20 @@ impl Release {
     }
 }
 
+/// Makes room for one more revision: the oldest go, never the deployed one. 0 keeps all.
+pub async fn prune(cluster: &Cluster, history: &[Release], max: usize) -> Result<(), Error> {
+    if max == 0 {
+        return Ok(());
+    }
+    let deployed = history.iter().rev().find(|release| release.status() == "deployed");
+    let surplus = history.len().saturating_sub(max - 1);
+    let is_deployed = |old: &&Release| deployed.is_none_or(|one| one.revision() != old.revision());
+    for old in history.iter().filter(is_deployed).take(surplus) {
+        old.purge(cluster).await?;
+    }
+    Ok(())
+}
+
 /// Revisions of a release, oldest first.
 pub async fn history(
     cluster: &Cluster,

@@ -14,7 +14,9 @@ use crate::engine::builtin;
 use crate::engine::call::Call;
 use crate::engine::convert::to_dynamic;
 use crate::engine::files;
-use crate::helm::action::{self, ConvergeOptions, Crds, UninstallOptions};
+use crate::helm::action::{
+    self, ConvergeOptions, Crds, Reuse, RollbackOptions, TestOptions, UninstallOptions,
+};
 use crate::helm::chart::{Chart, File};
 use crate::helm::release::{self, Release};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
@@ -162,17 +164,54 @@ fn converge_options(call: &Call<'_>) -> Result<ConvergeOptions, Diagnostic> {
             .hint("write `install`, `upgrade` or `skip`"));
         }
     };
+    let reuse: Vec<(&str, Reuse)> = [
+        ("reset_values", Reuse::Reset),
+        ("reuse_values", Reuse::Values),
+        ("reset_then_reuse_values", Reuse::ResetThenReuse),
+    ]
+    .into_iter()
+    .filter(|(option, _)| call.flag(option))
+    .collect();
+    if let [(first, _), (second, _), ..] = reuse[..] {
+        return Err(Diagnostic::new(
+            ErrorKind::Argument,
+            format!("options `{first}` and `{second}` exclude each other"),
+        ));
+    }
+    let by_default =
+        if call.function.name == "upgrade" { Reuse::WhenNoneGiven } else { Reuse::Reset };
+    let labels = match call.json("labels")? {
+        Value::Object(labels) => labels,
+        _ => Map::new(),
+    };
     Ok(ConvergeOptions {
-        namespace: namespace(call)?,
         values: given_values(call)?,
+        reuse: reuse.first().map_or(by_default, |(_, reuse)| *reuse),
         create_namespace: call.flag("create_namespace"),
         wait: call.flag("wait"),
-        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
+        wait_for_jobs: call.flag("wait_for_jobs"),
         crds,
         skip_unchanged: call.opt_bool("skip_unchanged").unwrap_or(true),
         take_ownership: call.flag("take_ownership"),
         skip_schema_validation: call.flag("skip_schema_validation"),
+        rollback_on_failure: call.flag("rollback_on_failure"),
+        cleanup_on_failure: call.flag("cleanup_on_failure"),
+        no_hooks: call.flag("no_hooks"),
+        description: call.string("description"),
+        labels,
+        history_max: history_max(call)?,
+        ..ConvergeOptions::new(&namespace(call)?, call.duration("timeout").unwrap_or(TIMEOUT))
     })
+}
+
+fn history_max(call: &Call<'_>) -> Result<usize, Diagnostic> {
+    match call.int("history_max") {
+        None => Ok(action::MAX_HISTORY),
+        Some(n) => usize::try_from(n).map_err(|_| {
+            Diagnostic::new(ErrorKind::Argument, format!("option `history_max`: {n} is negative"))
+                .hint("write how many revisions are kept, 0 for all")
+        }),
+    }
 }
 
 fn facts(release: &Release) -> Value {
@@ -272,21 +311,18 @@ fn required(call: &Call<'_>) -> Result<Release, Diagnostic> {
 }
 
 pub(super) fn rollback(call: &Call<'_>) -> Answer {
-    let options = ConvergeOptions {
-        namespace: namespace(call)?,
-        values: Map::new(),
-        create_namespace: false,
+    let options = RollbackOptions {
+        revision: call.int("revision").unwrap_or(0),
         wait: call.flag("wait"),
-        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
-        crds: Crds::Skip,
-        skip_unchanged: false,
-        take_ownership: false,
-        skip_schema_validation: false,
+        wait_for_jobs: call.flag("wait_for_jobs"),
+        no_hooks: call.flag("no_hooks"),
+        cleanup_on_failure: call.flag("cleanup_on_failure"),
+        history_max: history_max(call)?,
+        ..RollbackOptions::new(&namespace(call)?, call.duration("timeout").unwrap_or(TIMEOUT))
     };
     let cluster = call.host.cluster()?;
-    let revision = call.int("revision").unwrap_or(0);
     let name = call.string("name");
-    let release = call.block_on(action::rollback(cluster, &name, revision, &options))?;
+    let release = call.block_on(action::rollback(cluster, &name, &options))?;
     Ok(told(&release, Change::Configured))
 }
 
@@ -296,10 +332,64 @@ pub(super) fn uninstall(call: &Call<'_>) -> Answer {
         wait: call.flag("wait"),
         timeout: call.duration("timeout").unwrap_or(TIMEOUT),
         keep_history: call.flag("keep_history"),
+        no_hooks: call.flag("no_hooks"),
+        description: call.string("description"),
     };
     let cluster = call.host.cluster()?;
     let name = call.string("name");
     Ok(call.block_on(action::uninstall(cluster, &name, &options))?.into())
+}
+
+pub(super) fn test(call: &Call<'_>) -> Answer {
+    let options = TestOptions {
+        namespace: namespace(call)?,
+        timeout: call.duration("timeout").unwrap_or(TIMEOUT),
+        filter: call.strings("filter"),
+        logs: call.flag("logs"),
+    };
+    let cluster = call.host.cluster()?;
+    let runs = call.block_on(action::test(cluster, &call.string("name"), &options))?;
+    Ok(runs
+        .iter()
+        .map(|run| to_dynamic(&json!({"name": run.name, "phase": run.phase, "log": run.log})))
+        .collect::<Array>()
+        .into())
+}
+
+pub(super) fn diff(call: &Call<'_>) -> Answer {
+    let chart = load(call)?;
+    let options = converge_options(call)?;
+    let cluster = call.host.cluster()?;
+    let found = call
+        .block_on(action::diff(cluster, &call.string("name"), &chart, &options))
+        .map_err(|error| showing(call, &chart, error))?;
+    let object = |reference: &crate::base::object_ref::ObjectRef| {
+        json!({
+            "apiVersion": reference.api_version,
+            "kind": reference.kind,
+            "namespace": reference.namespace,
+            "name": reference.name,
+        })
+    };
+    let mut objects = Vec::new();
+    for diff in &found.objects {
+        let fields: Vec<Value> = diff
+            .fields
+            .iter()
+            .map(|field| json!({"path": field.path, "live": field.before, "next": field.after}))
+            .collect();
+        let mut told = object(&diff.reference);
+        told["change"] = Value::from(diff.change.name());
+        told["fields"] = Value::Array(fields);
+        objects.push(told);
+    }
+    for reference in &found.removed {
+        let mut told = object(reference);
+        told["change"] = Value::from(Change::Deleted.name());
+        told["fields"] = json!([]);
+        objects.push(told);
+    }
+    Ok(to_dynamic(&json!({"objects": objects, "manifest": found.manifest})))
 }
 
 pub(super) fn list(call: &Call<'_>) -> Answer {

@@ -76,6 +76,28 @@ const SKIP_SCHEMA: Param = Param::optional(
     "false",
     "whether values may break the chart's schema",
 );
+const WAIT_FOR_JOBS: Param = Param::optional(
+    "wait_for_jobs",
+    Kind::Bool,
+    "false",
+    "whether to wait until Jobs are complete, too; implies `wait`",
+);
+const NO_HOOKS: Param =
+    Param::optional("no_hooks", Kind::Bool, "false", "whether hooks do not run");
+const CLEANUP_ON_FAILURE: Param = Param::optional(
+    "cleanup_on_failure",
+    Kind::Bool,
+    "false",
+    "whether a change that fails deletes the objects that it created",
+);
+const HISTORY_MAX: Param =
+    Param::optional("history_max", Kind::Int, "10", "how many revisions are kept; 0 keeps all");
+const DESCRIPTION: Param = Param::optional(
+    "description",
+    Kind::String,
+    "Helm's own",
+    "what the history says of the revision",
+);
 const INSTALL_OPTIONS: &[Param] = &[
     NAMESPACE,
     VALUES,
@@ -112,6 +134,41 @@ const INSTALL_OPTIONS: &[Param] = &[
         Kind::Bool,
         "false",
         "whether to take over objects that belong to no release",
+    ),
+    WAIT_FOR_JOBS,
+    Param::optional(
+        "rollback_on_failure",
+        Kind::Bool,
+        "false",
+        "whether an install that fails is uninstalled and an upgrade that fails rolled back; implies `wait`",
+    ),
+    CLEANUP_ON_FAILURE,
+    NO_HOOKS,
+    DESCRIPTION,
+    Param::optional(
+        "labels",
+        Kind::Map,
+        "#{}",
+        "labels of the release's Secret, carried on by later revisions; an empty text removes one",
+    ),
+    HISTORY_MAX,
+    Param::optional(
+        "reset_values",
+        Kind::Bool,
+        "true, but for `helm::upgrade` without values",
+        "whether the values of the last revision are forgotten",
+    ),
+    Param::optional(
+        "reuse_values",
+        Kind::Bool,
+        "false",
+        "whether values go over those of the last revision and its chart's defaults",
+    ),
+    Param::optional(
+        "reset_then_reuse_values",
+        Kind::Bool,
+        "false",
+        "whether values go over those of the last revision and the new chart's defaults",
     ),
     SKIP_SCHEMA,
 ];
@@ -188,7 +245,8 @@ pub static FUNCTIONS: &[Function] = &[
     Function {
         module: "helm",
         name: "upgrade",
-        doc: "Upgrades a release to the chart and values; one that does not exist is an error.",
+        doc: "Upgrades a release to the chart and values; one that does not exist is an error.\n\nWithout any values those of the last \
+              revision hold on, as with `helm upgrade`.",
         params: &[NAME, CHART],
         options: INSTALL_OPTIONS,
         returns: RELEASE,
@@ -206,7 +264,11 @@ pub static FUNCTIONS: &[Function] = &[
             NAMESPACE,
             Param::optional("revision", Kind::Int, "the one before", "the revision to go back to"),
             WAIT,
+            WAIT_FOR_JOBS,
             TIMEOUT,
+            CLEANUP_ON_FAILURE,
+            NO_HOOKS,
+            HISTORY_MAX,
         ],
         returns: RELEASE,
         errors: "`NotFound` for a release or revision that does not exist; those of `helm::install`.",
@@ -230,12 +292,52 @@ pub static FUNCTIONS: &[Function] = &[
                 "false",
                 "whether the record stays, as `uninstalled`",
             ),
+            NO_HOOKS,
+            DESCRIPTION,
         ],
         returns: "`bool`",
         errors: "`Timeout` with what holds an object. A release that does not exist is no error.",
         effect: Effect::Write,
         example: "helm::uninstall(\"nothing\") == false",
         run: calls::uninstall,
+    },
+    Function {
+        module: "helm",
+        name: "test",
+        doc: "Runs the tests of a release: its hooks of the event `test`, by weight and name.\n\nHow they ended is stored with \
+              the release, where `helm status` shows it.",
+        params: &[NAME],
+        options: &[
+            NAMESPACE,
+            TIMEOUT,
+            Param::optional(
+                "filter",
+                Kind::Strings,
+                "[]",
+                "names of the tests to run, or `!NAME` for those to leave out",
+            ),
+            Param::optional("logs", Kind::Bool, "false", "whether the result holds their logs"),
+        ],
+        returns: "`array` of `#{ name: string, phase: string, log: string }`; empty for a release without tests",
+        errors: "`NotFound` for a release that does not exist; `Terminal` and `Timeout` for a test that fails, with its log.",
+        effect: Effect::Write,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::test(\"istio-base\", #{ namespace: \"istio-system\" }).is_empty()",
+        run: calls::test,
+    },
+    Function {
+        module: "helm",
+        name: "diff",
+        doc: "Tells what installing or upgrading would change, without a write.\n\nObjects are compared with the cluster by the \
+              server's own dry run, so that defaults and fields of others are no differences; `manifest` is the last revision's \
+              text against the next one's. The data of Secrets is shown as hashes.",
+        params: &[NAME, CHART],
+        options: INSTALL_OPTIONS,
+        returns: "`#{ objects: array, manifest: string }`; an object is `#{ apiVersion, kind, namespace, name, change: \"created\", \
+                  \"configured\" or \"deleted\", fields: array of #{ path, live, next } }`",
+        errors: "those of `helm::install`",
+        effect: Effect::Read,
+        example: "helm::diff(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\" }).objects.len() > 0",
+        run: calls::diff,
     },
     Function {
         module: "helm",
