@@ -218,7 +218,10 @@ impl Step {
                 Some(("history-max", n)) => {
                     ("history_max", json!(n.parse::<i64>().map_err(|error| error.to_string())?))
                 }
+                // helm writes `name=NAME` and `!name=NAME`.
+                Some(("filter", words)) => ("filter", json!([words.replacen("name=", "", 1)])),
                 Some((name, value)) => (name, json!(value)),
+                None if flag == "install" => continue,
                 None => (flag.as_str(), json!(true)),
             };
             let name = match name {
@@ -233,7 +236,9 @@ impl Step {
         } else if let Some(values) = &self.upgrade {
             options.insert("values".to_owned(), Value::Object(values.clone()));
             options.insert("skip_unchanged".to_owned(), json!(false));
-            format!("upgrade(\"{RELEASE}\", \"{chart}\", ")
+            let function =
+                if self.flags.iter().any(|flag| flag == "install") { "install" } else { "upgrade" };
+            format!("{function}(\"{RELEASE}\", \"{chart}\", ")
         } else if let Some(revision) = self.rollback {
             if revision > 0 {
                 options.insert("revision".to_owned(), json!(revision));
@@ -270,7 +275,7 @@ fn world(bed: &Bed, namespace: &str, ok: bool) -> Result<BTreeMap<String, String
                 "labels": object["metadata"]["labels"],
                 "annotations": object["metadata"]["annotations"],
                 "data": object["data"],
-                "spec": if kind == "Pod" { Value::Null } else { object["spec"].clone() },
+                "spec": if kind != "Deployment" { Value::Null } else { object["spec"].clone() },
                 "ends": object["metadata"]["deletionTimestamp"].is_string(),
             })
         };

@@ -56,7 +56,9 @@ pub async fn converge(
     let draw = |revision: i64, is_upgrade: bool| {
         draw(cluster, name, &chart, &values, options, &capabilities, revision, is_upgrade)
     };
-    let rendered = draw(revision, is_upgrade).await?;
+    // Where a release was uninstalled and its history kept, Helm tells the templates of a first revision.
+    let told = if is_upgrade { revision } else { 1 };
+    let rendered = draw(told, is_upgrade).await?;
     let objects = objects(&rendered, name, namespace)?;
     if options.skip_unchanged
         && let Some(last) = last
@@ -93,6 +95,10 @@ pub async fn converge(
     release.mark(status, begun, cluster);
     if is_upgrade {
         release::prune(cluster, &before, options.history_max).await?;
+    } else if let Some(old) = before.last().filter(|old| old.status() == "uninstalled") {
+        let mut old = old.clone();
+        old.mark("superseded", "superseded by new release", cluster);
+        old.update(cluster).await?;
     }
     release.create(cluster).await?;
     let mut created = Vec::new();
@@ -143,8 +149,9 @@ pub(super) async fn prepare(
         history.iter().rev().find(|release| release.status() == "deployed").or(last).cloned();
     let (chart, values) = chosen(chart, options, base.as_ref())?;
     let capabilities = capabilities(cluster).await?;
+    let told = if is_upgrade { revision } else { 1 };
     let rendered =
-        draw(cluster, name, &chart, &values, options, &capabilities, revision, is_upgrade).await?;
+        draw(cluster, name, &chart, &values, options, &capabilities, told, is_upgrade).await?;
     Ok(Prepared { base, rendered })
 }
 

@@ -113,10 +113,7 @@ async fn run_these(
             hook,
             json!({"started_at": started, "completed_at": completed, "phase": phase}),
         );
-        let (policy, output) = match done {
-            Ok(()) => ("hook-succeeded", "hook-succeeded"),
-            Err(_) => ("hook-failed", "hook-failed"),
-        };
+        let output = if done.is_ok() { "hook-succeeded" } else { "hook-failed" };
         let log = if logs || done.is_err() || has_output(hook, output) {
             log_of(cluster, &namespace, hook).await
         } else {
@@ -127,11 +124,14 @@ async fn run_these(
         }
         match done {
             Ok(()) => runs.push(TestRun { name, phase: phase.to_owned(), log }),
-            Err(source) => {
-                if has_policy(hook, policy) {
-                    delete_hook(cluster, &namespace, hook, how.timeout).await?;
+            Err(Failure { ran, source }) => {
+                // What the server refuses has not run; Helm then leaves everything as it is.
+                if ran {
+                    if has_policy(hook, "hook-failed") {
+                        delete_hook(cluster, &namespace, hook, how.timeout).await?;
+                    }
+                    clean(cluster, &namespace, &hooks[..at], how.timeout).await?;
                 }
-                clean(cluster, &namespace, &hooks[..at], how.timeout).await?;
                 let event = event.to_owned();
                 return Err(ActionError::Hook { hook: name, event, log, source: Box::new(source) });
             }
@@ -210,12 +210,36 @@ async fn delete_hook(
     Ok(())
 }
 
+/// Why a hook failed.
+struct Failure {
+    /// It was created, and then did not come to a good end.
+    ran: bool,
+    source: Error,
+}
+
 async fn run_one(
     cluster: &Cluster,
     namespace: &str,
     hook: &Json,
     timeout: Duration,
-) -> Result<(), Error> {
+) -> Result<(), Failure> {
+    let wanted = create(cluster, namespace, hook, timeout)
+        .await
+        .map_err(|source| Failure { ran: false, source })?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let done = wait::wait(cluster, wanted, &WaitOptions { timeout }).await;
+    done.map(drop).map_err(|source| Failure { ran: true, source })
+}
+
+/// Creates a hook's objects; what of them has to come to an end.
+async fn create(
+    cluster: &Cluster,
+    namespace: &str,
+    hook: &Json,
+    timeout: Duration,
+) -> Result<Vec<Wanted>, Error> {
     if has_policy(hook, "before-hook-creation") {
         delete_hook(cluster, namespace, hook, timeout).await?;
     }
@@ -245,8 +269,5 @@ async fn run_one(
             goal,
         });
     }
-    if !wanted.is_empty() {
-        wait::wait(cluster, wanted, &WaitOptions { timeout }).await?;
-    }
-    Ok(())
+    Ok(wanted)
 }
