@@ -104,6 +104,34 @@ pub async fn apply(
     manifests: Vec<Manifest>,
     options: &ApplyOptions,
 ) -> Result<Vec<Applied>, Error> {
+    let mut applied = Vec::new();
+    apply_into(cluster, manifests, options, &mut applied).await?;
+    Ok(applied)
+}
+
+/// As [`apply`], for a caller who has to know what was done before an error.
+///
+/// # Errors
+/// Those of [`apply`].
+pub async fn apply_into(
+    cluster: &Cluster,
+    manifests: Vec<Manifest>,
+    options: &ApplyOptions,
+    applied: &mut Vec<Applied>,
+) -> Result<(), Error> {
+    let mut found = Vec::new();
+    let done = apply_phases(cluster, manifests, options, &mut found).await;
+    found.sort_by_key(|(at, _)| *at);
+    applied.extend(found.into_iter().map(|(_, applied)| applied));
+    done
+}
+
+async fn apply_phases(
+    cluster: &Cluster,
+    manifests: Vec<Manifest>,
+    options: &ApplyOptions,
+    applied: &mut Vec<(usize, Applied)>,
+) -> Result<(), Error> {
     // All names are checked before the first write.
     let mut phases: BTreeMap<u8, Vec<(usize, Value, ObjectRef)>> = BTreeMap::new();
     for (at, manifest) in manifests.into_iter().enumerate() {
@@ -116,20 +144,18 @@ pub async fn apply(
             cluster.resource_of(&reference.api_version, &reference.kind).await?;
         }
     }
-    let mut applied: Vec<(usize, Applied)> = Vec::new();
     for (phase, objects) in phases {
         let mut items = Vec::new();
         for (at, object, reference) in objects {
             items.push(prepare(cluster, at, object, &reference, options).await?);
         }
-        let done = apply_phase(cluster, items, options).await?;
+        let before = applied.len();
+        apply_phase(cluster, items, options, applied).await?;
         if phase == CRDS && !options.dry_run {
-            establish(cluster, &done, options).await?;
+            establish(cluster, &applied[before..], options).await?;
         }
-        applied.extend(done);
     }
-    applied.sort_by_key(|(at, _)| *at);
-    Ok(applied.into_iter().map(|(_, applied)| applied).collect())
+    Ok(())
 }
 
 const CRDS: u8 = 1;
@@ -215,7 +241,8 @@ async fn apply_phase(
     cluster: &Cluster,
     items: Vec<Item>,
     options: &ApplyOptions,
-) -> Result<Vec<(usize, Applied)>, Error> {
+    into: &mut Vec<(usize, Applied)>,
+) -> Result<(), Error> {
     let live =
         if options.skip_unchanged { read_live(cluster, &items).await? } else { BTreeMap::new() };
     let live = &live;
@@ -233,7 +260,6 @@ async fn apply_phase(
             applied.map(|applied| Some((item.at, applied)))
         })
         .buffer_unordered(cluster.in_flight());
-    let mut all = Vec::new();
     let mut failure = None;
     while let Some(result) = running.next().await {
         match result {
@@ -242,15 +268,12 @@ async fn apply_phase(
                 if !options.dry_run {
                     cluster.progress().object(&applied.reference, applied.change);
                 }
-                all.push((at, applied));
+                into.push((at, applied));
             }
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(all),
-    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// The live objects, by one list per kind and namespace where that is cheaper than single reads. What controllers put into a

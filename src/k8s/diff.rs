@@ -40,6 +40,9 @@ pub struct ObjectDiff {
 const NOISE: &[&str] =
     &["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"];
 
+/// How often an object that others write at the same time is read.
+const READS: usize = 5;
+
 /// Compares objects with what applying them would make of them; unchanged ones are in the result, too.
 ///
 /// # Errors
@@ -82,20 +85,30 @@ async fn diff_one(
         reference.namespace = Some(default.to_owned());
     }
     let namespace = reference.namespace.as_deref();
-    let live = get_object(cluster, &resource, namespace, &reference.name).await?;
-    let Some(live) = live else {
-        // A dry run in a namespace that does not exist yet is refused; so is nothing else here.
-        return match apply(cluster, vec![manifest.clone()], options).await {
-            Ok(mut applied) => {
-                let object = applied.pop().map(|applied| applied.object).unwrap_or_default();
-                Ok(created(reference, &object))
-            }
-            Err(error) if error.is_not_found() => Ok(created(reference, &manifest.object)),
-            Err(error) => Err(error),
+    let mut tries = 0;
+    let (live, after) = loop {
+        let live = get_object(cluster, &resource, namespace, &reference.name).await?;
+        let Some(live) = live else {
+            // A dry run in a namespace that does not exist yet is refused; so is nothing else here.
+            return match apply(cluster, vec![manifest.clone()], options).await {
+                Ok(mut applied) => {
+                    let object = applied.pop().map(|applied| applied.object).unwrap_or_default();
+                    Ok(created(reference, &object))
+                }
+                Err(error) if error.is_not_found() => Ok(created(reference, &manifest.object)),
+                Err(error) => Err(error),
+            };
         };
+        let applied = apply(cluster, vec![manifest.clone()], options).await?.pop();
+        let after = applied.map(|applied| applied.object).unwrap_or_default();
+        tries += 1;
+        // The answer to a dry run has the revision of the object it stood on. Where that is not the one that was read,
+        // somebody wrote in between, and what he changed would be taken for what applying changes.
+        let revision = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        if revision(&live) == revision(&after) || tries == READS {
+            break (live, after);
+        }
     };
-    let applied = apply(cluster, vec![manifest], options).await?.pop();
-    let after = applied.map(|applied| applied.object).unwrap_or_default();
     let fields = compare(&quiet(&secrets::hashed(&live)), &quiet(&secrets::hashed(&after)));
     let change = if fields.is_empty() { Change::Unchanged } else { Change::Configured };
     Ok(ObjectDiff { reference, change, fields, after: quiet(&secrets::hashed(&after)) })

@@ -225,6 +225,17 @@ fn pod(object: &Value) -> Verdict {
     }
 }
 
+/// Whether a Pod or Job has run to a good end: being ready is not enough for a Pod.
+pub(super) fn completed(object: &Value) -> Verdict {
+    if object["kind"] == "Job" {
+        return job(object, true);
+    }
+    match pod(object) {
+        Verdict::Met if object["status"]["phase"] != "Succeeded" => not_yet("it runs"),
+        verdict => verdict,
+    }
+}
+
 fn job(object: &Value, complete: bool) -> Verdict {
     let conditions = &object["status"]["conditions"];
     let is_true =

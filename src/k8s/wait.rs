@@ -29,6 +29,8 @@ pub enum Goal {
     Rollout,
     /// Current by kstatus; `jobs`: Jobs must be complete.
     Ready { jobs: bool },
+    /// A Pod has succeeded, a Job is complete.
+    Completed,
     /// It exists.
     Exists,
     /// It, the one with this uid if one is given, is gone.
@@ -62,6 +64,7 @@ impl Goal {
             Self::JsonPath { path, value: None } => format!("have {}", path.source()),
             Self::Rollout => "be rolled out".to_owned(),
             Self::Ready { .. } => "be ready".to_owned(),
+            Self::Completed => "be completed".to_owned(),
             Self::Exists => "exist".to_owned(),
             Self::Deleted { .. } => "be gone".to_owned(),
         }
@@ -94,6 +97,7 @@ impl Goal {
                 readiness::rolled_out(object).unwrap_or_else(|| readiness::ready(object, true))
             }
             Self::Ready { jobs } => readiness::ready(object, *jobs),
+            Self::Completed => readiness::completed(object),
             Self::Exists | Self::Deleted { .. } => Verdict::Met,
         }
     }
@@ -102,7 +106,11 @@ impl Goal {
     fn is_about_pods(&self) -> bool {
         matches!(
             self,
-            Self::Rollout | Self::Ready { .. } | Self::Condition { .. } | Self::JsonPath { .. }
+            Self::Rollout
+                | Self::Ready { .. }
+                | Self::Completed
+                | Self::Condition { .. }
+                | Self::JsonPath { .. }
         )
     }
 }

@@ -314,6 +314,8 @@ fn flatten(path: &str, value: &Value, namespace: &str, into: &mut BTreeMap<Strin
             for (key, value) in map {
                 let path = format!("{path}.{key}");
                 match key.as_str() {
+                    // Both name the uid of a Job.
+                    "controller-uid" | "batch.kubernetes.io/controller-uid" => {}
                     // Files are not stamped by us, and Helm reads them without.
                     "modtime" | "schemamodtime" => {}
                     // Both are informational, and Helm drops one when it sets the other.

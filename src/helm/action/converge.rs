@@ -19,7 +19,7 @@ use crate::helm::release::{self, Release};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions, Rendered};
 use crate::helm::template::Environment;
 use crate::helm::values;
-use crate::k8s::apply::{self, ApplyOptions};
+use crate::k8s::apply::{self, Applied, ApplyOptions};
 use crate::k8s::cluster::Cluster;
 use crate::k8s::manifest::Manifest;
 
@@ -101,9 +101,9 @@ pub async fn converge(
         old.update(cluster).await?;
     }
     release.create(cluster).await?;
-    let mut created = Vec::new();
+    let mut applied = Vec::new();
     let work =
-        deploy(cluster, &mut release, base, &rendered, objects, options, is_upgrade, &mut created);
+        deploy(cluster, &mut release, base, &rendered, objects, options, is_upgrade, &mut applied);
     let done = alive(cluster, name, namespace, revision, work).await;
     if let Err(error) = &done {
         failed(cluster, &mut release, error, is_upgrade).await;
@@ -114,7 +114,7 @@ pub async fn converge(
             revision,
             source: Box::new(error),
         });
-        return Err(undo(cluster, name, &before, is_upgrade, &created, options, source).await);
+        return Err(undo(cluster, name, &before, is_upgrade, &applied, options, source).await);
     }
     let complete = if is_upgrade { "Upgrade complete" } else { "Install complete" };
     let text = if options.description.is_empty() { complete } else { options.description.as_str() };
@@ -208,7 +208,8 @@ async fn keep(
     objects: Vec<Json>,
     options: &ConvergeOptions,
 ) -> Result<Outcome, ActionError> {
-    let applied = apply_objects(cluster, objects, options).await?;
+    let mut applied = Vec::new();
+    apply_objects(cluster, objects, options, &mut applied).await?;
     if options.waits() {
         wait_for(cluster, &applied, options.wait_for_jobs, options.timeout).await?;
     }
@@ -296,7 +297,7 @@ async fn deploy(
     objects: Vec<Json>,
     options: &ConvergeOptions,
     is_upgrade: bool,
-    created: &mut Vec<ObjectRef>,
+    applied: &mut Vec<Applied>,
 ) -> Result<(), ActionError> {
     let crds = match options.crds {
         Crds::Skip => false,
@@ -319,18 +320,12 @@ async fn deploy(
     // Hardly anything of a first revision is there: comparing with the cluster would cost more requests than it saves.
     let apply = ApplyOptions { skip_unchanged: base.is_some(), ..apply_options(options) };
     let manifests = objects.into_iter().map(Manifest::of).collect();
-    let applied = apply::apply(cluster, manifests, &apply).await?;
-    created.extend(
-        applied
-            .iter()
-            .filter(|applied| applied.change == Change::Created)
-            .map(|applied| applied.reference.clone()),
-    );
+    apply::apply_into(cluster, manifests, &apply, applied).await?;
     if let Some(base) = base {
         remove_dropped(cluster, base, &kept).await?;
     }
     if options.waits() {
-        wait_for(cluster, &applied, options.wait_for_jobs, options.timeout).await?;
+        wait_for(cluster, applied, options.wait_for_jobs, options.timeout).await?;
     }
     hooks::run(cluster, release, &format!("post-{moment}"), &how).await
 }
@@ -350,13 +345,13 @@ async fn undo(
     name: &str,
     before: &[Release],
     is_upgrade: bool,
-    created: &[ObjectRef],
+    applied: &[Applied],
     options: &ConvergeOptions,
     source: Box<ActionError>,
 ) -> ActionError {
     let namespace = options.namespace.as_str();
     if is_upgrade && options.cleanup_on_failure {
-        let deleted = delete_created(cluster, created, namespace).await;
+        let deleted = delete_created(cluster, applied, namespace).await;
         if let Err(undoing) = deleted {
             return ActionError::NotUndone {
                 name: name.to_owned(),

@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 
 use super::objects::placed;
 use super::{ActionError, MANAGER};
-use crate::base::jsonpath::JsonPath;
 use crate::helm::release::{self, Release};
 use crate::k8s::apply::{self, ApplyOptions};
 use crate::k8s::cluster::Cluster;
@@ -61,17 +60,36 @@ pub async fn test(
         let (name, namespace) = (name.to_owned(), namespace.to_owned());
         return Err(ActionError::NotFound { name, namespace });
     };
-    let wanted = |hook: &Json| {
-        let name = hook["name"].as_str().unwrap_or_default();
-        let excluded = options.filter.iter().any(|word| word.strip_prefix('!') == Some(name));
-        let mut only = options.filter.iter().filter(|word| !word.starts_with('!')).peekable();
-        !excluded && (only.peek().is_none() || only.any(|word| word == name))
-    };
-    let hooks: Vec<Json> = release.hooks("test").into_iter().filter(wanted).collect();
+    let is_run = |hook: &Json| skipped(hook, &options.filter) == Skipped::No;
+    let hooks: Vec<Json> = release.hooks("test").into_iter().filter(is_run).collect();
     let how = Hooks { timeout: options.timeout, skip: false };
-    let done = run_these(cluster, &mut release, "test", hooks.clone(), &how, options.logs).await;
+    let done = run_these(cluster, &mut release, "test", hooks, &how, options.logs).await;
+    // Helm stores what the filter left out before the rest.
+    if let Some(all) = release.json["hooks"].as_array_mut() {
+        all.sort_by_key(|hook| skipped(hook, &options.filter));
+    }
     release.update(cluster).await?;
     done
+}
+
+/// Why a test does not run, in the order in which Helm stores them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Skipped {
+    Excluded,
+    NotIncluded,
+    No,
+}
+
+fn skipped(hook: &Json, filter: &[String]) -> Skipped {
+    let name = hook["name"].as_str().unwrap_or_default();
+    let mut only = filter.iter().filter(|word| !word.starts_with('!')).peekable();
+    if filter.iter().any(|word| word.strip_prefix('!') == Some(name)) {
+        Skipped::Excluded
+    } else if only.peek().is_some() && only.all(|word| word != name) {
+        Skipped::NotIncluded
+    } else {
+        Skipped::No
+    }
 }
 
 /// Runs the hooks of an event one after the other, by weight and name. What succeeded goes, if its policy says so, when all
@@ -253,20 +271,15 @@ async fn create(
     let mut wanted = Vec::new();
     for applied in applied {
         let reference = applied.reference;
-        let goal = match reference.kind.as_str() {
-            "Job" => Goal::Ready { jobs: true },
-            "Pod" => Goal::JsonPath {
-                path: JsonPath::parse("{.status.phase}").map_err(Error::from)?,
-                value: Some("Succeeded".to_owned()),
-            },
-            _ => continue,
-        };
+        if !matches!(reference.kind.as_str(), "Job" | "Pod") {
+            continue;
+        }
         let resource = cluster.resource_of(&reference.api_version, &reference.kind).await?;
         wanted.push(Wanted {
             resource,
             namespace: reference.namespace,
             name: reference.name,
-            goal,
+            goal: Goal::Completed,
         });
     }
     Ok(wanted)

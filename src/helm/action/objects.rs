@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::{ActionError, ConvergeOptions, MANAGER};
 use crate::base::object_ref::ObjectRef;
+use crate::base::progress::Change;
 use crate::base::yaml;
 use crate::helm::manifest;
 use crate::helm::release::Release;
@@ -157,13 +158,15 @@ pub(super) fn apply_options(options: &ConvergeOptions) -> ApplyOptions {
     }
 }
 
+/// `applied` is what was done, also before an error.
 pub(super) async fn apply_objects(
     cluster: &Cluster,
     objects: Vec<Json>,
     options: &ConvergeOptions,
-) -> Result<Vec<apply::Applied>, ActionError> {
+    applied: &mut Vec<apply::Applied>,
+) -> Result<(), ActionError> {
     let manifests = objects.into_iter().map(Manifest::of).collect();
-    Ok(apply::apply(cluster, manifests, &apply_options(options)).await?)
+    Ok(apply::apply_into(cluster, manifests, &apply_options(options), applied).await?)
 }
 
 pub(super) async fn wait_for(
@@ -256,12 +259,14 @@ pub(super) async fn remove_dropped(
 /// Deletes objects that a run created which failed.
 pub(super) async fn delete_created(
     cluster: &Cluster,
-    created: &[ObjectRef],
+    applied: &[apply::Applied],
     namespace: &str,
 ) -> Result<(), ActionError> {
-    let manifests = created
+    let manifests = applied
         .iter()
-        .map(|reference| {
+        .filter(|applied| applied.change == Change::Created)
+        .map(|applied| {
+            let reference = &applied.reference;
             placed(
                 json!({
                     "apiVersion": reference.api_version,

@@ -11,8 +11,8 @@ use super::objects::{
 };
 use super::{ActionError, ConvergeOptions, MAX_HISTORY};
 use crate::base::object_ref::ObjectRef;
-use crate::base::progress::Change;
 use crate::helm::release::{self, Release};
+use crate::k8s::apply::Applied;
 use crate::k8s::cluster::Cluster;
 
 /// How to roll back.
@@ -79,8 +79,8 @@ pub async fn rollback(
     release.mark("pending-rollback", &description, cluster);
     release::prune(cluster, &history, options.history_max).await?;
     release.create(cluster).await?;
-    let mut created = Vec::new();
-    let work = work(cluster, &mut release, &last, options, &mut created);
+    let mut applied = Vec::new();
+    let work = work(cluster, &mut release, &last, options, &mut applied);
     let done = alive(cluster, name, namespace, next, work).await;
     if let Err(error) = done {
         let reason = cluster.redactor().mask(&error.to_string());
@@ -97,7 +97,7 @@ pub async fn rollback(
             source: Box::new(error),
         });
         if options.cleanup_on_failure
-            && let Err(undoing) = delete_created(cluster, &created, namespace).await
+            && let Err(undoing) = delete_created(cluster, &applied, namespace).await
         {
             return Err(ActionError::NotUndone {
                 name: name.to_owned(),
@@ -126,7 +126,7 @@ async fn work(
     release: &mut Release,
     last: &Release,
     options: &RollbackOptions,
-    created: &mut Vec<ObjectRef>,
+    applied: &mut Vec<Applied>,
 ) -> Result<(), ActionError> {
     let namespace = options.namespace.as_str();
     let how = Hooks { timeout: options.timeout, skip: options.no_hooks };
@@ -137,16 +137,10 @@ async fn work(
     }
     let kept: Vec<ObjectRef> = objects.iter().filter_map(ObjectRef::of).collect();
     let applying = ConvergeOptions::new(namespace, options.timeout);
-    let applied = apply_objects(cluster, objects, &applying).await?;
-    created.extend(
-        applied
-            .iter()
-            .filter(|applied| applied.change == Change::Created)
-            .map(|applied| applied.reference.clone()),
-    );
+    apply_objects(cluster, objects, &applying, applied).await?;
     remove_dropped(cluster, last, &kept).await?;
     if options.wait || options.wait_for_jobs {
-        wait_for(cluster, &applied, options.wait_for_jobs, options.timeout).await?;
+        wait_for(cluster, applied, options.wait_for_jobs, options.timeout).await?;
     }
     hooks::run(cluster, release, "post-rollback", &how).await
 }
