@@ -7,6 +7,8 @@
 mod bed;
 #[path = "cluster/guide.rs"]
 mod guide;
+#[path = "cluster/istio.rs"]
+mod istio;
 #[path = "cluster/kill.rs"]
 mod kill;
 #[path = "cluster/normal.rs"]
@@ -19,6 +21,7 @@ mod releases;
 mod worlds;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One step of the suite: its claim, and what proves it.
 type Scenario = (&'static str, fn(&bed::Bed) -> Result<(), String>);
@@ -35,36 +38,43 @@ fn main() -> ExitCode {
     };
     let filter: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    // Each builds on what the one before left in the cluster; the last one empties it.
-    let scenarios: Vec<Scenario> = [
-        guide::FIRST,
-        worlds::SCENARIOS,
-        guide::AFTER,
-        refusals::SCENARIOS,
-        releases::SCENARIOS,
-        kill::SCENARIOS,
-        guide::LAST,
-    ]
-    .concat();
-    let (mut passed, mut failed) = (0, 0);
-    for (name, run) in scenarios {
-        if !filter.is_empty() && !filter.iter().any(|wanted| name.contains(wanted.as_str())) {
-            continue;
-        }
-        let began = std::time::Instant::now();
-        let result = run(&bed);
-        let took = began.elapsed().as_secs_f64();
-        match result {
-            Ok(()) => {
-                passed += 1;
-                println!("test cluster/{name} ... ok ({took:.1} s)");
+    let of_releases = [releases::SCENARIOS, kill::OF_RELEASES].concat();
+    // Each builds on what the one before left in the cluster; the last ones empty it. What stands side by side runs at the
+    // same time: releases have namespaces of their own, and runs that are killed are mostly waited for.
+    let rounds: Vec<Vec<Vec<Scenario>>> = vec![
+        vec![[guide::FIRST, worlds::SCENARIOS, guide::AFTER, refusals::SCENARIOS].concat()],
+        vec![kill::OF_THE_GUIDE.to_vec(), of_releases],
+        vec![[guide::LAST, istio::SCENARIOS].concat()],
+    ];
+    let (passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let run_all = |scenarios: &[Scenario]| {
+        for (name, run) in scenarios {
+            if !filter.is_empty() && !filter.iter().any(|wanted| name.contains(wanted.as_str())) {
+                continue;
             }
-            Err(why) => {
-                failed += 1;
-                println!("test cluster/{name} ... FAILED ({took:.1} s)\n{why}");
+            let began = std::time::Instant::now();
+            let result = run(&bed);
+            let took = began.elapsed().as_secs_f64();
+            match result {
+                Ok(()) => {
+                    passed.fetch_add(1, Ordering::Relaxed);
+                    println!("test cluster/{name} ... ok ({took:.1} s)");
+                }
+                Err(why) => {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    println!("test cluster/{name} ... FAILED ({took:.1} s)\n{why}");
+                }
             }
         }
+    };
+    for round in &rounds {
+        std::thread::scope(|scope| {
+            for scenarios in round {
+                scope.spawn(|| run_all(scenarios));
+            }
+        });
     }
+    let (passed, failed) = (passed.into_inner(), failed.into_inner());
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!("\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored");
     ExitCode::from(u8::from(failed > 0))

@@ -127,6 +127,11 @@ impl Release {
         self.json.pointer("/chart/values").and_then(Json::as_object).cloned().unwrap_or_default()
     }
 
+    /// Whether its objects were applied by the server; Helm 3 and `helm --server-side=false` do it themselves.
+    pub fn is_server_side(&self) -> bool {
+        self.json["apply_method"] == "ssa"
+    }
+
     pub fn is_pending(&self) -> bool {
         matches!(
             self.status(),

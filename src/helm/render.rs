@@ -35,6 +35,8 @@ pub enum RenderError {
     Library,
     #[error("invalid kube version '{0}'")]
     InvalidKubeVersion(String),
+    #[error("object {0} of the post-renderer is no object of Kubernetes: it has no `kind`")]
+    PostRender(usize),
 }
 
 impl From<RenderError> for Diagnostic {
@@ -69,6 +71,9 @@ impl From<RenderError> for Diagnostic {
             | RenderError::Manifest(_)
             | RenderError::Library
             | RenderError::InvalidKubeVersion(_) => diagnostic,
+            RenderError::PostRender(_) => {
+                diagnostic.hint("return the array of objects from the closure `post_render`")
+            }
         }
     }
 }
@@ -172,6 +177,58 @@ pub fn render(
     options: &RenderOptions,
     environment: &Environment<'_>,
 ) -> Result<Rendered, RenderError> {
+    let Ran { chart, files: rendered, looked: () } =
+        run(chart, given, release, options, environment, |_| ())?;
+    let notes_path = format!("{}/templates/{NOTES}", chart.name());
+    let mut notes: Vec<String> = Vec::new();
+    let mut files = Vec::with_capacity(rendered.len());
+    for (name, text) in rendered {
+        if !name.ends_with(NOTES) {
+            files.push((name, text));
+        } else if options.subchart_notes || name == notes_path {
+            notes.push(text);
+        }
+    }
+    let (hooks, manifests) = manifest::sort(files)?;
+    Ok(Rendered { chart, manifests, hooks, notes: notes.join("\n") })
+}
+
+/// The values as the last template leaves them: charts such as Istio's merge profiles into them while they render.
+///
+/// # Errors
+/// Those of [`render`], but for what is wrong with rendered documents.
+pub(crate) fn final_values(
+    chart: &Chart,
+    given: &Map<String, Json>,
+    release: &ReleaseFacts,
+    options: &RenderOptions,
+    environment: &Environment<'_>,
+) -> Result<Map<String, Json>, RenderError> {
+    let left = |values: &Value| values.to_json().ok();
+    match run(chart, given, release, options, environment, left)?.looked {
+        Some(Json::Object(values)) => Ok(values),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// What running all templates gives.
+struct Ran<T> {
+    /// With the subcharts that take part.
+    chart: Chart,
+    /// Name and text.
+    files: Vec<(String, String)>,
+    looked: T,
+}
+
+/// Runs all templates; `look` sees the values afterwards.
+fn run<T: Send>(
+    chart: &Chart,
+    given: &Map<String, Json>,
+    release: &ReleaseFacts,
+    options: &RenderOptions,
+    environment: &Environment<'_>,
+    look: impl FnOnce(&Value) -> T + Send,
+) -> Result<Ran<T>, RenderError> {
     if chart.metadata.chart_type == "library" {
         return Err(RenderError::Library);
     }
@@ -187,27 +244,21 @@ pub fn render(
     }
     let version = kube_version(&options.capabilities.kube_version)?;
     check_kube_version(&chart, &version)?;
-    let rendered = template::on_big_stack(|stack| {
+    let (rendered, looked) = template::on_big_stack(|stack| {
         let seen = seen_capabilities(&options.capabilities)?;
         let root = root_scope(values, release, seen);
         let mut sources = Vec::new();
-        add_sources(&chart, chart.name(), &root, true, &mut sources);
+        let scope = add_sources(&chart, chart.name(), &root, true, &mut sources);
         let rendered = template::render(environment, stack, sources)?;
-        Ok::<_, RenderError>(rendered)
+        let left = match &scope {
+            Value::Map(scope) => scope.get("Values"),
+            _ => None,
+        };
+        let looked = look(&left.unwrap_or(Value::Nil));
+        Ok::<_, RenderError>((rendered, looked))
     })
     .map_err(|error| TemplateError::Thread(error.to_string()))??;
-    let notes_path = format!("{}/templates/{NOTES}", chart.name());
-    let mut notes: Vec<String> = Vec::new();
-    let mut files = Vec::with_capacity(rendered.len());
-    for (name, text) in rendered {
-        if !name.ends_with(NOTES) {
-            files.push((name, text));
-        } else if options.subchart_notes || name == notes_path {
-            notes.push(text);
-        }
-    }
-    let (hooks, manifests) = manifest::sort(files)?;
-    Ok(Rendered { chart, manifests, hooks, notes: notes.join("\n") })
+    Ok(Ran { chart, files: rendered, looked })
 }
 
 /// The parts of a Kubernetes version: as given with `v`, normalised, major, minor.

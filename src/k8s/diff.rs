@@ -9,7 +9,7 @@ use super::apply::{ApplyOptions, apply};
 use super::cluster::Cluster;
 use super::error::Error;
 use super::manifest::Manifest;
-use super::read::get_object;
+use super::read::{fetch, get_object};
 use super::secrets;
 use crate::base::object_ref::ObjectRef;
 use crate::base::progress::Change;
@@ -86,9 +86,9 @@ async fn diff_one(
     }
     let namespace = reference.namespace.as_deref();
     let mut tries = 0;
+    let mut live = get_object(cluster, &resource, namespace, &reference.name).await?;
     let (live, after) = loop {
-        let live = get_object(cluster, &resource, namespace, &reference.name).await?;
-        let Some(live) = live else {
+        let Some(seen) = live else {
             // A dry run in a namespace that does not exist yet is refused; so is nothing else here.
             return match apply(cluster, vec![manifest.clone()], options).await {
                 Ok(mut applied) => {
@@ -105,9 +105,11 @@ async fn diff_one(
         // The answer to a dry run has the revision of the object it stood on. Where that is not the one that was read,
         // somebody wrote in between, and what he changed would be taken for what applying changes.
         let revision = |object: &Value| object["metadata"]["resourceVersion"].clone();
-        if revision(&live) == revision(&after) || tries == READS {
-            break (live, after);
+        if revision(&seen) == revision(&after) || tries == READS {
+            break (seen, after);
         }
+        let namespace = namespace.unwrap_or(cluster.namespace());
+        live = fetch(cluster, &resource, namespace, &reference.name).await?;
     };
     let fields = compare(&quiet(&secrets::hashed(&live)), &quiet(&secrets::hashed(&after)));
     let change = if fields.is_empty() { Change::Unchanged } else { Change::Configured };

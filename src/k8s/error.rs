@@ -114,6 +114,11 @@ impl Error {
             || self.status().is_some_and(|status| status.code == 404)
     }
 
+    /// The object changed between reading and writing it.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 409 && status.reason == "Conflict")
+    }
+
     /// The server refused the caller.
     pub fn is_forbidden(&self) -> bool {
         self.status().is_some_and(|status| matches!(status.code, 401 | 403))

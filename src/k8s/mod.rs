@@ -11,6 +11,7 @@
 //! - [`mod@write`]: `create`, `update` (PUT), `patch`, labels, annotations, `scale`, `restart`
 //! - [`delete`]: one object or those of a manifest, until they are gone
 //! - [`wait`]: `wait(cluster, Vec<Wanted>, &WaitOptions)` for conditions, paths, rollouts, kstatus readiness, deletion
+//! - [`mod@migrate`]: from client-side to server-side apply
 //! - [`logs`], [`exec`], [`port_forward`] (a `Dialer`), [`events`], [`access`], [`diff`], [`pods`]
 //! - [`error`]: `Error` keeps the server's `Status` and becomes a `Diagnostic` with hints
 //!
@@ -29,6 +30,7 @@ pub mod exec;
 mod explain;
 pub mod logs;
 pub mod manifest;
+pub mod migrate;
 mod ownership;
 pub mod pods;
 pub mod port_forward;

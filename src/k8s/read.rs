@@ -73,6 +73,16 @@ pub async fn get_object(
         let found = objects.get(&(within.to_owned(), name.to_owned()));
         return Ok(found.map(|object| (**object).clone()));
     }
+    fetch(cluster, resource, namespace, name).await
+}
+
+/// As [`get_object`], but always as the server has it now.
+pub(super) async fn fetch(
+    cluster: &Cluster,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Value>, Error> {
     let action = format!("get `{}`", resource.object(Some(namespace), name));
     let request = Request::get(&resource.path_of(Some(namespace), name), action);
     match cluster.send(&request).await {

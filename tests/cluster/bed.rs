@@ -116,9 +116,14 @@ impl Bed {
     }
 
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Result<Ran, String> {
+        ran(self.kubectl_command(arguments))
+    }
+
+    /// kubectl, ready to run on the bed's cluster.
+    pub(crate) fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command.args(arguments).env("KUBECONFIG", &self.kubeconfig);
-        ran(command)
+        command
     }
 
     pub(crate) fn helm(&self, arguments: &[&str]) -> Result<Ran, String> {

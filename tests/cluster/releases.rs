@@ -220,6 +220,8 @@ impl Step {
                 }
                 // helm writes `name=NAME` and `!name=NAME`.
                 Some(("filter", words)) => ("filter", json!([words.replacen("name=", "", 1)])),
+                // Ours is always applied by the server.
+                Some(("server-side", _)) => continue,
                 Some((name, value)) => (name, json!(value)),
                 None if flag == "install" => continue,
                 None => (flag.as_str(), json!(true)),
@@ -282,6 +284,25 @@ fn world(bed: &Bed, namespace: &str, ok: bool) -> Result<BTreeMap<String, String
         flatten(&format!("{kind}/{name}"), &told, namespace, &mut world);
     }
     Ok(world)
+}
+
+/// All stored revisions of a namespace, by path.
+pub(crate) fn stored_releases(
+    bed: &Bed,
+    namespace: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    let list = bed.kubectl(&["get", "secrets", "-n", namespace, "-o", "json"])?.ends(0)?.stdout;
+    let list: Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
+    let mut stored = BTreeMap::new();
+    for secret in list["items"].as_array().into_iter().flatten() {
+        if secret["type"] == "helm.sh/release.v1" {
+            let mut release = decoded(secret)?;
+            quiet(&mut release);
+            let told = json!({"labels": secret["metadata"]["labels"], "release": release});
+            flatten(text(&secret["metadata"]["name"]), &told, namespace, &mut stored);
+        }
+    }
+    Ok(stored)
 }
 
 fn text(value: &Value) -> &str {

@@ -147,7 +147,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "as of `http::get`",
         errors: ERRORS,
         effect: Effect::Read,
-        example: "attempt(|| http::head(\"http://192.0.2.1/\", #{ timeout: \"2s\" })).ok",
+        example: "attempt(|| http::head(\"http://192.0.2.1/\", #{ timeout: \"2s\" })).error.kind == \"Unreachable\"",
         run: head,
     },
     Function {
@@ -173,7 +173,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "as of `http::get`",
         errors: ERRORS,
         effect: Effect::Write,
-        example: "attempt(|| http::post(\"http://192.0.2.1/post\", #{ json: #{ name: \"shop\" }, timeout: \"2s\" })).ok",
+        example: "attempt(|| http::post(\"http://192.0.2.1/post\", #{ json: #{ name: \"shop\" }, timeout: \"2s\" })).error.kind == \"Unreachable\"",
         run: post,
     },
     Function {
@@ -200,7 +200,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "as of `http::get`",
         errors: ERRORS,
         effect: Effect::Write,
-        example: "attempt(|| http::request(\"http://192.0.2.1/\", #{ method: \"DELETE\", timeout: \"2s\" })).ok",
+        example: "attempt(|| http::request(\"http://192.0.2.1/\", #{ method: \"DELETE\", timeout: \"2s\" })).error.kind == \"Unreachable\"",
         run: request,
     },
     Function {

@@ -2,69 +2,42 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::holder::{alive, take_over};
+use super::holder::alive;
 use super::hooks::{self, Hooks};
 use super::objects::{
     apply_objects, apply_options, check_ownership, delete_created, ensure_namespace, objects,
     remove_dropped, wait_for,
 };
+use super::plan::Plan;
 use super::rollback::{RollbackOptions, rollback};
 use super::uninstall::{UninstallOptions, uninstall};
-use super::{ActionError, ConvergeOptions, Crds, Outcome, Reuse, check_name};
+use super::{ActionError, ConvergeOptions, Crds, MANAGER, Outcome};
 use crate::base::object_ref::ObjectRef;
 use crate::base::progress::Change;
-use crate::helm::chart::Chart;
-use crate::helm::lookup;
+use crate::helm::crds;
 use crate::helm::release::{self, Release};
-use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions, Rendered};
-use crate::helm::template::Environment;
-use crate::helm::values;
+use crate::helm::render::Rendered;
 use crate::k8s::apply::{self, Applied, ApplyOptions};
 use crate::k8s::cluster::Cluster;
 use crate::k8s::manifest::Manifest;
+use crate::k8s::migrate::migrate;
+use crate::k8s::read;
 
-/// Names that Helm gives the labels of its Secrets.
-const SYSTEM_LABELS: &[&str] = &["name", "owner", "status", "version", "createdAt", "modifiedAt"];
-
-/// Installs or upgrades a release.
+/// Installs or upgrades a release as planned.
 ///
 /// # Errors
-/// Errors of rendering before anything is written; then those of the cluster, with the revision marked `failed`.
+/// Those of the cluster; once the revision is stored it is marked `failed`.
 pub async fn converge(
     cluster: &Cluster,
-    name: &str,
-    chart: &Chart,
+    plan: Plan,
     options: &ConvergeOptions,
 ) -> Result<Outcome, ActionError> {
-    check_name(name)?;
-    if let Some(label) = options.labels.keys().find(|label| SYSTEM_LABELS.contains(&label.as_str()))
-    {
-        return Err(ActionError::SystemLabel(label.clone()));
-    }
+    let Plan { name, history, before, base, chart, values, revision, is_upgrade, .. } = &plan;
+    let (name, base, is_upgrade) = (name.as_str(), base.as_ref(), *is_upgrade);
+    let (rendered, revision) = (&plan.rendered, *revision);
     let namespace = options.namespace.as_str();
-    let mut history = release::history(cluster, name, namespace).await?;
-    let revision = history.last().map_or(1, |release| release.revision() + 1);
-    let before = history.clone();
-    history.retain(|release| release.status() != "uninstalled");
-    take_over(cluster, &mut history).await?;
-    let capabilities = capabilities(cluster).await?;
-    let last = history.last();
-    // An install that failed is no base of its own: Helm carries it on as an upgrade all the same.
-    let is_upgrade = last.is_some_and(|release| release.status() != "pending-install");
-    let base = history.iter().rev().find(|release| release.status() == "deployed").or(last);
-    let (chart, values) = chosen(chart, options, base)?;
-    let draw = |revision: i64, is_upgrade: bool| {
-        draw(cluster, name, &chart, &values, options, &capabilities, revision, is_upgrade)
-    };
-    // Where a release was uninstalled and its history kept, Helm tells the templates of a first revision.
-    let told = if is_upgrade { revision } else { 1 };
-    let rendered = draw(told, is_upgrade).await?;
-    let objects = objects(&rendered, name, namespace)?;
-    if options.skip_unchanged
-        && let Some(last) = last
-        && last.status() == "deployed"
-        && is_same(last, &chart, &values, &draw(last.revision(), last.revision() > 1).await?)
-    {
+    let objects = objects(rendered, name, namespace)?;
+    if let Some(last) = plan.unchanged() {
         return keep(cluster, last, objects, options).await;
     }
     if options.create_namespace {
@@ -77,8 +50,8 @@ pub async fn converge(
         name,
         namespace,
         revision,
-        &chart,
-        &values,
+        chart,
+        values,
         &rendered.manifest(),
         &rendered.hooks,
         &rendered.notes,
@@ -94,7 +67,7 @@ pub async fn converge(
     };
     release.mark(status, begun, cluster);
     if is_upgrade {
-        release::prune(cluster, &before, options.history_max).await?;
+        release::prune(cluster, before, options.history_max).await?;
     } else if let Some(old) = before.last().filter(|old| old.status() == "uninstalled") {
         let mut old = old.clone();
         old.mark("superseded", "superseded by new release", cluster);
@@ -103,7 +76,7 @@ pub async fn converge(
     release.create(cluster).await?;
     let mut applied = Vec::new();
     let work =
-        deploy(cluster, &mut release, base, &rendered, objects, options, is_upgrade, &mut applied);
+        deploy(cluster, &mut release, base, rendered, objects, options, is_upgrade, &mut applied);
     let done = alive(cluster, name, namespace, revision, work).await;
     if let Err(error) = &done {
         failed(cluster, &mut release, error, is_upgrade).await;
@@ -114,78 +87,16 @@ pub async fn converge(
             revision,
             source: Box::new(error),
         });
-        return Err(undo(cluster, name, &before, is_upgrade, &applied, options, source).await);
+        return Err(undo(cluster, name, before, is_upgrade, &applied, options, source).await);
     }
     let complete = if is_upgrade { "Upgrade complete" } else { "Install complete" };
     let text = if options.description.is_empty() { complete } else { options.description.as_str() };
     release.mark("deployed", text, cluster);
-    supersede(cluster, &history, base).await?;
+    supersede(cluster, history, base).await?;
     release.update(cluster).await?;
     let change = if is_upgrade { Change::Configured } else { Change::Created };
     cluster.progress().info(&format!("release {name} revision {revision} deployed"));
     Ok(Outcome { release, change })
-}
-
-/// What a release would become, without a write.
-pub(super) struct Prepared {
-    pub(super) base: Option<Release>,
-    pub(super) rendered: Rendered,
-}
-
-/// Renders the next revision as [`converge`] does.
-pub(super) async fn prepare(
-    cluster: &Cluster,
-    name: &str,
-    chart: &Chart,
-    options: &ConvergeOptions,
-) -> Result<Prepared, ActionError> {
-    check_name(name)?;
-    let mut history = release::history(cluster, name, &options.namespace).await?;
-    let revision = history.last().map_or(1, |release| release.revision() + 1);
-    history.retain(|release| release.status() != "uninstalled");
-    let last = history.last();
-    let is_upgrade = last.is_some_and(|release| release.status() != "pending-install");
-    let base =
-        history.iter().rev().find(|release| release.status() == "deployed").or(last).cloned();
-    let (chart, values) = chosen(chart, options, base.as_ref())?;
-    let capabilities = capabilities(cluster).await?;
-    let told = if is_upgrade { revision } else { 1 };
-    let rendered =
-        draw(cluster, name, &chart, &values, options, &capabilities, told, is_upgrade).await?;
-    Ok(Prepared { base, rendered })
-}
-
-/// Chart and values with what is taken over from the last revision.
-fn chosen(
-    chart: &Chart,
-    options: &ConvergeOptions,
-    base: Option<&Release>,
-) -> Result<(Chart, Map<String, Json>), ActionError> {
-    let mut chart = chart.clone();
-    let mut given = options.values.clone();
-    let Some(base) = base else { return Ok((chart, given)) };
-    match options.reuse {
-        Reuse::Reset => {}
-        Reuse::WhenNoneGiven => {
-            if given.is_empty() {
-                given = base.config();
-                values::to_floats_in(&mut given);
-            }
-        }
-        Reuse::Values | Reuse::ResetThenReuse => {
-            let mut old = base.config();
-            values::to_floats_in(&mut old);
-            if options.reuse == Reuse::Values {
-                let mut defaults = base.defaults();
-                values::to_floats_in(&mut defaults);
-                values::merge_into(&mut defaults, old.clone());
-                chart.values = defaults;
-            }
-            values::merge_into(&mut old, given);
-            given = old;
-        }
-    }
-    Ok((chart, given))
 }
 
 /// Labels of the last revision with those of the options; an empty value removes one.
@@ -218,74 +129,43 @@ async fn keep(
     Ok(Outcome { release: last.clone(), change })
 }
 
-/// Chart, values and rendered objects are those of the stored revision.
-fn is_same(last: &Release, chart: &Chart, values: &Map<String, Json>, again: &Rendered) -> bool {
-    last.chart_name() == chart.metadata.name
-        && last.chart_version() == chart.metadata.version
-        && release::same_values(&Json::Object(last.config()), &Json::Object(values.clone()))
-        && last.manifest() == again.manifest()
-        && last.json["hooks"].as_array().map_or(0, Vec::len) == again.hooks.len()
-}
-
-#[expect(clippy::too_many_arguments, reason = "the facts of a release")]
-async fn draw(
-    cluster: &Cluster,
-    name: &str,
-    chart: &Chart,
-    values: &Map<String, Json>,
+/// The objects of `crds/`, where they are to be applied.
+pub(super) fn definitions(
+    rendered: &Rendered,
     options: &ConvergeOptions,
-    capabilities: &Capabilities,
-    revision: i64,
     is_upgrade: bool,
-) -> Result<Rendered, ActionError> {
-    let facts = ReleaseFacts {
-        name: name.to_owned(),
-        namespace: options.namespace.clone(),
-        revision,
-        is_upgrade,
+) -> Result<Vec<Manifest>, ActionError> {
+    let wanted = match options.crds {
+        Crds::Skip => false,
+        Crds::Install => !is_upgrade,
+        Crds::Upgrade => true,
     };
-    let render_options = RenderOptions {
-        capabilities: capabilities.clone(),
-        skip_schema_validation: options.skip_schema_validation,
-        subchart_notes: false,
-    };
-    let now = cluster.clock().now();
-    let (chart, values) = (chart.clone(), values.clone());
-    lookup::serve(cluster, move |lookup| {
-        let environment =
-            Environment { now: Some(now), random: Some(&random), lookup: Some(lookup) };
-        render::render(&chart, &values, &facts, &render_options, &environment)
-    })
-    .await
-    .map_err(ActionError::Render)
-}
-
-/// The system's randomness for templates.
-pub fn random(bytes: &mut [u8]) {
-    // A generator that fails has failed since the start of the process: TLS would not work either.
-    let _ = aws_lc_rs::rand::fill(bytes);
-}
-
-/// Version and API versions of the cluster.
-pub async fn capabilities(cluster: &Cluster) -> Result<Capabilities, ActionError> {
-    let mut info = cluster.info();
-    if info.version.is_empty() {
-        info = cluster.reach().await?;
-    }
-    let mut api_versions: Vec<String> = Vec::new();
-    for resource in cluster.resources().await?.iter() {
-        let version = resource.api_version();
-        let kind = format!("{version}/{}", resource.kind);
-        for text in [version, kind] {
-            if !api_versions.contains(&text) {
-                api_versions.push(text);
-            }
+    let mut manifests = Vec::new();
+    if wanted {
+        for file in rendered.chart.crds() {
+            manifests.extend(crate::k8s::manifest::parse(&file.text())?);
         }
     }
-    let default = Capabilities::default();
-    let kube_version =
-        if info.version.is_empty() { default.kube_version } else { info.version.clone() };
-    Ok(Capabilities { kube_version, api_versions })
+    Ok(manifests)
+}
+
+/// What objects lose by the definitions that take the place of those in the cluster.
+pub(super) async fn lost(
+    cluster: &Cluster,
+    definitions: &[Manifest],
+) -> Result<Vec<String>, ActionError> {
+    let mut lost = Vec::new();
+    for definition in definitions {
+        let reference = definition.reference()?;
+        if reference.kind != "CustomResourceDefinition" {
+            continue;
+        }
+        let resource = cluster.resource_of(&reference.api_version, &reference.kind).await?;
+        if let Some(live) = read::get_object(cluster, &resource, None, &reference.name).await? {
+            lost.extend(crds::losses(&live, &definition.object));
+        }
+    }
+    Ok(lost)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the facts of a release")]
@@ -299,24 +179,26 @@ async fn deploy(
     is_upgrade: bool,
     applied: &mut Vec<Applied>,
 ) -> Result<(), ActionError> {
-    let crds = match options.crds {
-        Crds::Skip => false,
-        Crds::Install => !is_upgrade,
-        Crds::Upgrade => true,
-    };
-    if crds {
-        let mut manifests = Vec::new();
-        for file in rendered.chart.crds() {
-            manifests.extend(crate::k8s::manifest::parse(&file.text())?);
+    let manifests = definitions(rendered, options, is_upgrade)?;
+    if !manifests.is_empty() {
+        if is_upgrade {
+            for lost in lost(cluster, &manifests).await? {
+                cluster.progress().warn(&lost);
+            }
         }
-        if !manifests.is_empty() {
-            apply::apply(cluster, manifests, &apply_options(options)).await?;
-        }
+        apply::apply(cluster, manifests, &apply_options(options)).await?;
     }
     let moment = if is_upgrade { "upgrade" } else { "install" };
     let how = Hooks { timeout: options.timeout, skip: options.no_hooks };
     hooks::run(cluster, release, &format!("pre-{moment}"), &how).await?;
     let kept: Vec<ObjectRef> = objects.iter().filter_map(ObjectRef::of).collect();
+    if let Some(base) = base.filter(|base| !base.is_server_side()) {
+        cluster.progress().info(&format!(
+            "release {} was applied by the client; its fields are handed over to server-side apply",
+            base.name()
+        ));
+        migrate(cluster, &objects, &options.namespace, MANAGER).await?;
+    }
     // Hardly anything of a first revision is there: comparing with the cluster would cost more requests than it saves.
     let apply = ApplyOptions { skip_unchanged: base.is_some(), ..apply_options(options) };
     let manifests = objects.into_iter().map(Manifest::of).collect();

@@ -2,12 +2,12 @@
 
 use similar::TextDiff;
 
-use super::converge::prepare;
+use super::converge::{definitions, lost};
 use super::objects::{apply_options, dropped, objects};
+use super::plan::Plan;
 use super::{ActionError, ConvergeOptions};
 use crate::base::object_ref::ObjectRef;
 use crate::base::progress::Change;
-use crate::helm::chart::Chart;
 use crate::k8s::cluster::Cluster;
 use crate::k8s::diff::{self, ObjectDiff};
 use crate::k8s::manifest::Manifest;
@@ -21,37 +21,39 @@ pub struct Difference {
     pub removed: Vec<ObjectRef>,
     /// The stored manifest against the next one, as a unified diff; Secrets are left out.
     pub manifest: String,
+    /// What objects lose by CRDs of the chart that replace those of the cluster.
+    pub lost: Vec<String>,
 }
 
-/// Compares a release with what chart and values would make of it. Nothing is written.
+/// Compares a release with what a plan would make of it. Nothing is written.
 ///
 /// # Errors
-/// Errors of rendering, and those of the server's dry run.
+/// Those of the server's dry run.
 pub async fn diff(
     cluster: &Cluster,
-    name: &str,
-    chart: &Chart,
+    plan: &Plan,
     options: &ConvergeOptions,
 ) -> Result<Difference, ActionError> {
-    let prepared = prepare(cluster, name, chart, options).await?;
-    let next = objects(&prepared.rendered, name, &options.namespace)?;
+    let next = objects(&plan.rendered, &plan.name, &options.namespace)?;
     let kept: Vec<ObjectRef> = next.iter().filter_map(ObjectRef::of).collect();
-    let removed = match &prepared.base {
+    let removed = match &plan.base {
         Some(base) => dropped(base, &kept)?.iter().filter_map(ObjectRef::of).collect(),
         None => Vec::new(),
     };
-    let last = prepared.base.as_ref().map(|base| without_secrets(base.manifest()));
+    let last = plan.base.as_ref().map(|base| without_secrets(base.manifest()));
     let manifest = TextDiff::from_lines(
         last.unwrap_or_default().as_str(),
-        without_secrets(&prepared.rendered.manifest()).as_str(),
+        without_secrets(&plan.rendered.manifest()).as_str(),
     )
     .unified_diff()
     .header("last", "next")
     .to_string();
-    let manifests = next.into_iter().map(Manifest::of).collect();
+    let mut manifests = definitions(&plan.rendered, options, plan.is_upgrade)?;
+    let lost = lost(cluster, &manifests).await?;
+    manifests.extend(next.into_iter().map(Manifest::of));
     let mut objects = diff::diff(cluster, manifests, &apply_options(options)).await?;
     objects.retain(|object| object.change != Change::Unchanged);
-    Ok(Difference { objects, removed, manifest })
+    Ok(Difference { objects, removed, manifest, lost })
 }
 
 /// The documents that are no Secrets: their data must not be shown.

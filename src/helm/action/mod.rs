@@ -7,7 +7,7 @@
 //! a rollback whose hook fails ends as `failed`, where Helm leaves it `pending-rollback`; and objects of other releases
 //! survive an uninstall.
 //!
-//! Reading order: `converge`, `hooks`, `objects` (ownership, apply, wait), `holder` (who works on a revision), then the rest.
+//! Reading order: `plan` (what it would become), `converge`, `hooks`, `objects` (ownership, apply, wait), `holder` (who works on a revision), then the rest.
 
 use std::time::Duration;
 
@@ -24,12 +24,14 @@ mod diff;
 mod holder;
 mod hooks;
 mod objects;
+mod plan;
 mod rollback;
 mod uninstall;
 
-pub use converge::{capabilities, converge, random};
+pub use converge::converge;
 pub use diff::{Difference, diff};
 pub use hooks::{TestOptions, TestRun, test};
+pub use plan::{Plan, capabilities, plan, preview, random};
 pub use rollback::{RollbackOptions, rollback};
 pub use uninstall::{UninstallOptions, uninstall};
 

@@ -9,11 +9,12 @@ use super::hooks::{self, Hooks};
 use super::objects::{
     apply_objects, delete_created, mark_ownership, remove_dropped, stored_objects, wait_for,
 };
-use super::{ActionError, ConvergeOptions, MAX_HISTORY};
+use super::{ActionError, ConvergeOptions, MANAGER, MAX_HISTORY};
 use crate::base::object_ref::ObjectRef;
 use crate::helm::release::{self, Release};
 use crate::k8s::apply::Applied;
 use crate::k8s::cluster::Cluster;
+use crate::k8s::migrate::migrate;
 
 /// How to roll back.
 #[derive(Clone, Debug)]
@@ -134,6 +135,9 @@ async fn work(
     let mut objects = stored_objects(release)?;
     for object in &mut objects {
         mark_ownership(object, release.name(), namespace);
+    }
+    if !last.is_server_side() {
+        migrate(cluster, &objects, namespace, MANAGER).await?;
     }
     let kept: Vec<ObjectRef> = objects.iter().filter_map(ObjectRef::of).collect();
     let applying = ConvergeOptions::new(namespace, options.timeout);

@@ -1,5 +1,7 @@
 //! The reference is complete and true: every row has its docs, every example runs in a fresh sandbox.
 
+use std::fs;
+
 use libtest_mimic::{Failed, Trial};
 use meshscript::engine::catalog::{Function, functions};
 use meshscript::engine::{docs, scripts, session};
@@ -22,6 +24,23 @@ pub(crate) fn trials() -> Vec<Trial> {
                 .map(|pair| pair[0].clone())
                 .collect();
             if twice.is_empty() { Ok(()) } else { Err(twice.join("\n").into()) }
+        }),
+        Trial::test("docs/options_of_helm_have_examples", || {
+            let helm: Vec<&Function> =
+                functions().filter(|function| function.module == "helm").collect();
+            let missing: Vec<String> = helm
+                .iter()
+                .flat_map(|function| function.options.iter().map(move |option| (function, option)))
+                .filter(|(_, option)| {
+                    let is_shown = |shown: &&Function| {
+                        shown.options.iter().any(|other| other.name == option.name)
+                            && shown.example.contains(&format!("{}: ", option.name))
+                    };
+                    !helm.iter().copied().any(|function| is_shown(&function))
+                })
+                .map(|(function, option)| format!("{}: {}", function.path(), option.name))
+                .collect();
+            if missing.is_empty() { Ok(()) } else { Err(missing.join("\n").into()) }
         }),
         Trial::test("docs/standard_library_is_documented", || {
             let functions = docs::standard_functions(&engine());
@@ -76,13 +95,37 @@ fn code(doc: &str) -> Option<String> {
     Some(code.to_owned())
 }
 
-/// Runs an example in a sandbox and a workspace of its own.
+/// Runs an example in a sandbox and a workspace of its own, which holds the packed chart `charts/web-1.2.0.tgz`. One that
+/// ends with a condition claims that it holds.
 fn example(text: &str) -> Result<(), Failed> {
     let workspace = tempfile::tempdir()?;
+    let charts = workspace.path().join("charts");
+    fs::create_dir(&charts)?;
+    fs::write(charts.join("web-1.2.0.tgz"), packed_chart()?)?;
     let (session, captured) =
         script::session(script::settings(workspace.path()), ReportOptions::default());
-    session.eval(text).map(drop).map_err(|error| {
+    let value = session.eval(text).map_err(|error| {
         session.host.reporter.error(&error, &|name| session.text_of(name));
-        captured.lock().all.clone().into()
-    })
+        Failed::from(captured.lock().all.clone())
+    })?;
+    match value.as_bool() {
+        Ok(false) => Err(format!("the example does not hold:\n{text}").into()),
+        _ => Ok(()),
+    }
+}
+
+fn packed_chart() -> Result<Vec<u8>, Failed> {
+    let mut archive =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, text) in [
+        ("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.2.0\n"),
+        ("web/templates/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n"),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, name, text.as_bytes())?;
+    }
+    Ok(archive.into_inner()?.finish()?)
 }

@@ -12,12 +12,13 @@ use crate::base::suggest;
 use crate::base::yaml;
 use crate::engine::builtin;
 use crate::engine::call::Call;
-use crate::engine::convert::to_dynamic;
+use crate::engine::convert::{to_dynamic, to_json};
 use crate::engine::files;
 use crate::helm::action::{
     self, ConvergeOptions, Crds, Reuse, RollbackOptions, TestOptions, UninstallOptions,
 };
 use crate::helm::chart::{Chart, File};
+use crate::helm::explain::{self, ExplainError, Given};
 use crate::helm::release::{self, Release};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
 use crate::helm::template::Environment;
@@ -104,12 +105,53 @@ fn showing(call: &Call<'_>, chart: &Chart, error: Diagnostic) -> Diagnostic {
 /// as Helm reads them.
 fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
     let mut values = Map::new();
+    for_each_layer(call, |layer| layer.lay(call, &mut values))?;
+    Ok(values)
+}
+
+/// One source of values.
+enum Layer<'t> {
+    Map { name: String, values: Map<String, Value> },
+    Setting { option: &'t str, reading: Reading, text: &'t str },
+}
+
+impl Layer<'_> {
+    fn lay(&self, call: &Call<'_>, over: &mut Map<String, Value>) -> Result<(), Diagnostic> {
+        match self {
+            Self::Map { values, .. } => helm_values::merge_into(over, values.clone()),
+            Self::Setting { option, reading, text } => {
+                let read =
+                    |name: &str| read_text(call, name).map_err(|error| error.message.clone());
+                set(over, *reading, text, &read).map_err(|error| {
+                    Diagnostic::new(ErrorKind::Argument, format!("option `{option}`: {error}"))
+                        .cause(format!("the text is `{text}`"))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Map { name, .. } => name.clone(),
+            Self::Setting { option, text, .. } => {
+                let key = text.split_once('=').map_or(*text, |(key, _)| key);
+                format!("`{option}` of `{key}`")
+            }
+        }
+    }
+}
+
+fn for_each_layer(
+    call: &Call<'_>,
+    mut each: impl FnMut(Layer<'_>) -> Result<(), Diagnostic>,
+) -> Result<(), Diagnostic> {
     for name in call.strings("values_files") {
         let text = read_text(call, &name)?;
         match yaml::parse(&text) {
             Ok(Value::Object(mut map)) => {
                 helm_values::to_floats_in(&mut map);
-                helm_values::merge_into(&mut values, map);
+                each(Layer::Map { name: format!("values file `{name}`"), values: map })?;
             }
             Ok(Value::Null) => {}
             Ok(_) => {
@@ -124,11 +166,10 @@ fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
             }
         }
     }
-    if let Value::Object(mut map) = call.json_revealing("values")? {
-        helm_values::to_floats_in(&mut map);
-        helm_values::merge_into(&mut values, map);
+    if let Value::Object(mut values) = call.json_revealing("values")? {
+        helm_values::to_floats_in(&mut values);
+        each(Layer::Map { name: "`values`".to_owned(), values })?;
     }
-    let read = |name: &str| read_text(call, name).map_err(|error| error.message.clone());
     for (option, reading) in [
         ("set_json", Reading::Json),
         ("set", Reading::Typed),
@@ -137,13 +178,10 @@ fn given_values(call: &Call<'_>) -> Result<Map<String, Value>, Diagnostic> {
         ("set_literal", Reading::Literal),
     ] {
         for text in call.strings(option) {
-            set(&mut values, reading, &text, &read).map_err(|error| {
-                Diagnostic::new(ErrorKind::Argument, format!("option `{option}`: {error}"))
-                    .cause(format!("the text is `{text}`"))
-            })?;
+            each(Layer::Setting { option, reading, text: &text })?;
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 fn read_text(call: &Call<'_>, name: &str) -> Result<String, Diagnostic> {
@@ -269,10 +307,29 @@ pub(super) fn install(call: &Call<'_>) -> Answer {
     let options = converge_options(call)?;
     let cluster = call.host.cluster()?;
     let name = call.string("name");
-    let done = call
-        .block_on(action::converge(cluster, &name, &chart, &options))
+    let mut plan = call
+        .block_on(action::plan(cluster, &name, &chart, &options))
         .map_err(|error| showing(call, &chart, error))?;
+    post_render(call, &mut plan)?;
+    let done = call.block_on(action::converge(cluster, plan, &options))?;
     Ok(told(&done.release, done.change))
+}
+
+/// Hands the objects of a plan to the closure of the option `post_render`.
+fn post_render(call: &Call<'_>, plan: &mut action::Plan) -> Result<(), Diagnostic> {
+    let Some(closure) = call.closure("post_render") else { return Ok(()) };
+    plan.post_render(&|objects| {
+        let given: Array = objects.iter().map(to_dynamic).collect();
+        let returned = call.call_closure(&closure, vec![given.into()])?;
+        match to_json(&returned, "post_render")? {
+            Value::Array(objects) => Ok(objects),
+            _ => Err(Diagnostic::new(
+                ErrorKind::Argument,
+                "the closure `post_render` does not return an array of objects",
+            )
+            .hint("end it with the array: `|objects| { …; objects }`")),
+        }
+    })
 }
 
 pub(super) fn upgrade(call: &Call<'_>) -> Answer {
@@ -340,6 +397,38 @@ pub(super) fn uninstall(call: &Call<'_>) -> Answer {
     Ok(call.block_on(action::uninstall(cluster, &name, &options))?.into())
 }
 
+pub(super) fn explain(call: &Call<'_>) -> Answer {
+    let chart = load(call)?;
+    let path = call.string("path");
+    let (mut given, mut merged) = (Vec::new(), Map::new());
+    for_each_layer(call, |layer| {
+        layer.lay(call, &mut merged)?;
+        let mut values = Map::new();
+        layer.lay(call, &mut values)?;
+        given.push(Given { layer: layer.name(), values });
+        Ok(())
+    })?;
+    let environment = Environment {
+        now: Some(call.host.now()),
+        random: Some(&action::random),
+        ..Environment::default()
+    };
+    let found = explain::explain(&chart, &given, &merged, &path, &environment).map_err(
+        |error| match error {
+            ExplainError::Path(_) => Diagnostic::new(ErrorKind::Argument, error.to_string()),
+            ExplainError::Render(error) => error.into(),
+        },
+    )?;
+    let layers: Vec<Value> =
+        found.layers.iter().map(|said| json!({"layer": said.layer, "value": said.value})).collect();
+    Ok(to_dynamic(&json!({
+        "path": path,
+        "value": found.value,
+        "from": found.from,
+        "layers": layers,
+    })))
+}
+
 pub(super) fn test(call: &Call<'_>) -> Answer {
     let options = TestOptions {
         namespace: namespace(call)?,
@@ -360,9 +449,11 @@ pub(super) fn diff(call: &Call<'_>) -> Answer {
     let chart = load(call)?;
     let options = converge_options(call)?;
     let cluster = call.host.cluster()?;
-    let found = call
-        .block_on(action::diff(cluster, &call.string("name"), &chart, &options))
+    let mut plan = call
+        .block_on(action::preview(cluster, &call.string("name"), &chart, &options))
         .map_err(|error| showing(call, &chart, error))?;
+    post_render(call, &mut plan)?;
+    let found = call.block_on(action::diff(cluster, &plan, &options))?;
     let object = |reference: &crate::base::object_ref::ObjectRef| {
         json!({
             "apiVersion": reference.api_version,
@@ -389,7 +480,11 @@ pub(super) fn diff(call: &Call<'_>) -> Answer {
         told["fields"] = json!([]);
         objects.push(told);
     }
-    Ok(to_dynamic(&json!({"objects": objects, "manifest": found.manifest})))
+    Ok(to_dynamic(&json!({
+        "objects": objects,
+        "manifest": found.manifest,
+        "lost": found.lost,
+    })))
 }
 
 pub(super) fn list(call: &Call<'_>) -> Answer {
@@ -424,6 +519,30 @@ pub(super) fn values(call: &Call<'_>) -> Answer {
     let mut values = if call.flag("all") { release.defaults() } else { Map::new() };
     helm_values::merge_into(&mut values, release.config());
     Ok(to_dynamic(&Value::Object(values)))
+}
+
+pub(super) fn notes(call: &Call<'_>) -> Answer {
+    Ok(required(call)?.notes().to_owned().into())
+}
+
+pub(super) fn hooks(call: &Call<'_>) -> Answer {
+    let release = required(call)?;
+    let hooks = release.json["hooks"].as_array().cloned().unwrap_or_default();
+    Ok(hooks
+        .iter()
+        .map(|hook| {
+            to_dynamic(&json!({
+                "name": hook["name"],
+                "kind": hook["kind"],
+                "path": hook["path"],
+                "events": hook["events"],
+                "weight": hook["weight"].as_i64().unwrap_or(0),
+                "phase": hook["last_run"]["phase"].as_str().unwrap_or_default(),
+                "manifest": hook["manifest"],
+            }))
+        })
+        .collect::<Array>()
+        .into())
 }
 
 pub(super) fn manifest(call: &Call<'_>) -> Answer {

@@ -171,6 +171,12 @@ const INSTALL_OPTIONS: &[Param] = &[
         "whether values go over those of the last revision and the new chart's defaults",
     ),
     SKIP_SCHEMA,
+    Param::optional(
+        "post_render",
+        Kind::Closure,
+        "none",
+        "a closure that gets the array of all rendered objects, hooks too, and returns what is stored and applied instead",
+    ),
 ];
 const RELEASE: &str = "`#{ name: string, namespace: string, revision: int, status: string, chart: string, app_version: string, \
      updated: string, description: string, change: string, notes: string }`";
@@ -179,7 +185,7 @@ const LISTED: &str = "`array` of `#{ name: string, namespace: string, revision: 
 const INSTALL_ERRORS: &str = "`NotFound` for a chart that is not there; `Invalid` for a chart, values or template that is wrong, before \
      anything is written; `Conflict` for an object of another release and for a field of another manager; `Locked` while \
      another run works on the release; `Timeout` and `Terminal` with the reason from waiting.";
-const INSTALL_EXAMPLE: &str = "let done = helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\ndone.status == \"deployed\"";
+const INSTALL_EXAMPLE: &str = "let done = helm::install(\"istio-base\", \"builtin:base\", #{\n    namespace: \"istio-system\",\n    create_namespace: true,\n    crds: \"install\",\n    wait: true,\n    wait_for_jobs: true,\n    timeout: \"2m\",\n    rollback_on_failure: true,\n    description: \"the mesh of team a\",\n    labels: #{ team: \"a\" },\n    history_max: 5,\n});\ndone.status == \"deployed\" && done.description == \"the mesh of team a\"";
 
 /// The rows.
 pub static FUNCTIONS: &[Function] = &[
@@ -225,7 +231,7 @@ pub static FUNCTIONS: &[Function] = &[
         errors: "`NotFound` for a chart that is not there; `Invalid` for a chart that is damaged or has another digest, for values that break its \
                  schema, and with the place in the template.",
         effect: Effect::Read,
-        example: "helm::template(\"istiod\", \"builtin:istiod\", #{ namespace: \"istio-system\" }).contains(\"kind: Deployment\")",
+        example: "fs::write(\"prod.yaml\", \"pilot: { cni: { enabled: true } }\");\nfs::write(\"motd.txt\", \"hello\");\nlet text = helm::template(\"istiod\", \"builtin:istiod\", #{\n    namespace: \"istio-system\",\n    values: #{ pilot: #{ env: #{ A: \"1\" } } },\n    values_files: [\"prod.yaml\"],\n    set: [\"pilot.replicaCount=2\"],\n    set_string: [\"pilot.env.PORT=8080\"],\n    set_json: [`pilot.env={\"B\": \"2\"}`],\n    set_file: [\"pilot.env.MOTD=motd.txt\"],\n    set_literal: [\"pilot.env.LIST={a,b}\"],\n    kube_version: \"v1.33.0\",\n    api_versions: [\"monitoring.coreos.com/v1\"],\n    is_upgrade: true,\n    include_crds: true,\n    skip_schema_validation: true,\n});\ntext.contains(\"kind: Deployment\")",
         run: calls::template,
     },
     Function {
@@ -252,7 +258,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: RELEASE,
         errors: INSTALL_ERRORS,
         effect: Effect::Write,
-        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::upgrade(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", skip_unchanged: false }).revision == 2",
+        example: "let at = #{ namespace: \"istio-system\", create_namespace: true };\nhelm::install(\"istio-base\", \"builtin:base\", at + #{ values: #{ a: 1 } });\n// The same again, as a new revision; what fails deletes what it created.\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ skip_unchanged: false, cleanup_on_failure: true, no_hooks: true });\n// The last values hold on, with another over them; then all are forgotten.\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ reuse_values: true, set: [\"b=2\"] });\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ reset_then_reuse_values: true, set: [\"c=3\"], take_ownership: true });\nif helm::values(\"istio-base\", #{ namespace: \"istio-system\" }) != #{ a: 1, b: 2, c: 3 } { fail(\"the values are gone\"); }\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ reset_values: true, skip_schema_validation: true });\n// A closure changes the objects before they are stored.\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ post_render: |objects| {\n    for (object, i) in objects { objects[i].metadata.labels = (object.metadata.labels ?? #{}) + #{ team: \"a\" }; }\n    objects\n} });\nhelm::manifest(\"istio-base\", #{ namespace: \"istio-system\" }).contains(\"team: a\")",
         run: calls::upgrade,
     },
     Function {
@@ -273,7 +279,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: RELEASE,
         errors: "`NotFound` for a release or revision that does not exist; those of `helm::install`.",
         effect: Effect::Write,
-        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::upgrade(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", skip_unchanged: false });\nhelm::rollback(\"istio-base\", #{ namespace: \"istio-system\" }).revision == 3",
+        example: "let at = #{ namespace: \"istio-system\", create_namespace: true };\nhelm::install(\"istio-base\", \"builtin:base\", at);\nhelm::upgrade(\"istio-base\", \"builtin:base\", at + #{ skip_unchanged: false });\nlet back = helm::rollback(\"istio-base\", #{\n    namespace: \"istio-system\",\n    revision: 1,\n    wait: true,\n    wait_for_jobs: true,\n    timeout: \"1m\",\n    cleanup_on_failure: true,\n    no_hooks: true,\n    history_max: 0,\n});\nback.revision == 3 && back.description == \"Rollback to 1\"",
         run: calls::rollback,
     },
     Function {
@@ -298,7 +304,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "`bool`",
         errors: "`Timeout` with what holds an object. A release that does not exist is no error.",
         effect: Effect::Write,
-        example: "helm::uninstall(\"nothing\") == false",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nlet gone = helm::uninstall(\"istio-base\", #{\n    namespace: \"istio-system\",\n    keep_history: true,\n    wait: true,\n    timeout: \"1m\",\n    no_hooks: true,\n    description: \"moved to another cluster\",\n});\ngone && helm::status(\"istio-base\", #{ namespace: \"istio-system\" }).status == \"uninstalled\"",
         run: calls::uninstall,
     },
     Function {
@@ -321,7 +327,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "`array` of `#{ name: string, phase: string, log: string }`; empty for a release without tests",
         errors: "`NotFound` for a release that does not exist; `Terminal` and `Timeout` for a test that fails, with its log.",
         effect: Effect::Write,
-        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::test(\"istio-base\", #{ namespace: \"istio-system\" }).is_empty()",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nlet runs = helm::test(\"istio-base\", #{ namespace: \"istio-system\", filter: [\"!slow\"], logs: true, timeout: \"1m\" });\nruns.is_empty()",
         run: calls::test,
     },
     Function {
@@ -329,14 +335,15 @@ pub static FUNCTIONS: &[Function] = &[
         name: "diff",
         doc: "Tells what installing or upgrading would change, without a write.\n\nObjects are compared with the cluster by the \
               server's own dry run, so that defaults and fields of others are no differences; `manifest` is the last revision's \
-              text against the next one's. The data of Secrets is shown as hashes.",
+              text against the next one's. The data of Secrets is shown as hashes. `lost` tells what CRDs of the chart would take \
+              away: versions, and fields that the server would prune from objects.",
         params: &[NAME, CHART],
         options: INSTALL_OPTIONS,
-        returns: "`#{ objects: array, manifest: string }`; an object is `#{ apiVersion, kind, namespace, name, change: \"created\", \
+        returns: "`#{ objects: array, manifest: string, lost: array of string }`; an object is `#{ apiVersion, kind, namespace, name, change: \"created\", \
                   \"configured\" or \"deleted\", fields: array of #{ path, live, next } }`",
         errors: "those of `helm::install`",
         effect: Effect::Read,
-        example: "helm::diff(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\" }).objects.len() > 0",
+        example: "let at = #{ namespace: \"istio-system\", create_namespace: true };\nhelm::install(\"istio-base\", \"builtin:base\", at);\nlet same = helm::diff(\"istio-base\", \"builtin:base\", at);\nlet other = helm::diff(\"nothing\", \"builtin:istiod\", #{ namespace: \"other\", take_ownership: true });\nsame.lost.is_empty() && other.objects.len() > 0",
         run: calls::diff,
     },
     Function {
@@ -348,7 +355,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: LISTED,
         errors: "`Forbidden` when Secrets may not be listed.",
         effect: Effect::Read,
-        example: "helm::list(#{ all_namespaces: true }).is_empty()",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::list(#{ namespace: \"default\" }).is_empty() && helm::list(#{ all_namespaces: true }).len() == 1",
         run: calls::list,
     },
     Function {
@@ -360,7 +367,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "as one entry of `helm::list` with `notes`, or `()`",
         errors: "`Forbidden` when Secrets may not be read.",
         effect: Effect::Read,
-        example: "helm::status(\"nothing\") == ()",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::status(\"nothing\") == () && helm::status(\"istio-base\", #{ namespace: \"istio-system\", revision: 1 }).status == \"deployed\"",
         run: calls::status,
     },
     Function {
@@ -372,7 +379,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: LISTED,
         errors: "`Forbidden` when Secrets may not be read.",
         effect: Effect::Read,
-        example: "helm::history(\"nothing\").is_empty()",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::history(\"istio-base\", #{ namespace: \"istio-system\" })[0].description == \"Install complete\"",
         run: calls::history,
     },
     Function {
@@ -388,7 +395,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "`map`",
         errors: "`NotFound` for a release that does not exist.",
         effect: Effect::Read,
-        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::values(\"istio-base\", #{ namespace: \"istio-system\" }).is_empty()",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true, set: [\"a=1\"] });\nlet at = #{ namespace: \"istio-system\", revision: 1 };\nhelm::values(\"istio-base\", at) == #{ a: 1 } && helm::values(\"istio-base\", at + #{ all: true }).len() > 1",
         run: calls::values,
     },
     Function {
@@ -400,8 +407,65 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "`string`: YAML documents",
         errors: "`NotFound` for a release that does not exist.",
         effect: Effect::Read,
-        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::manifest(\"istio-base\", #{ namespace: \"istio-system\" }).contains(\"kind:\")",
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::manifest(\"istio-base\", #{ namespace: \"istio-system\", revision: 1 }).contains(\"kind:\")",
         run: calls::manifest,
+    },
+    Function {
+        module: "helm",
+        name: "notes",
+        doc: "Returns the notes of a release: what its `NOTES.txt` says.",
+        params: &[NAME],
+        options: &[NAMESPACE, REVISION],
+        returns: "`string`",
+        errors: "`NotFound` for a release that does not exist.",
+        effect: Effect::Read,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::notes(\"istio-base\", #{ namespace: \"istio-system\", revision: 1 }).type_of() == \"string\"",
+        run: calls::notes,
+    },
+    Function {
+        module: "helm",
+        name: "hooks",
+        doc: "Returns the hooks of a release, tests too, and how each ended.",
+        params: &[NAME],
+        options: &[NAMESPACE, REVISION],
+        returns: "`array` of `#{ name: string, kind: string, path: string, events: array, weight: int, phase: string, manifest: string }`; `phase` is \
+                  `Succeeded`, `Failed`, `Running`, or empty for one that has not run",
+        errors: "`NotFound` for a release that does not exist.",
+        effect: Effect::Read,
+        example: "helm::install(\"istio-base\", \"builtin:base\", #{ namespace: \"istio-system\", create_namespace: true });\nhelm::hooks(\"istio-base\", #{ namespace: \"istio-system\", revision: 1 }).is_empty()",
+        run: calls::hooks,
+    },
+    Function {
+        module: "helm",
+        name: "explain",
+        doc: "Tells where the value at a path comes from: which layer gave it, and what all others say.\n\nLayers are defaults of \
+              subcharts and of the chart, its profile files, files of values, `values`, and settings. The value is what templates see in \
+              the end: charts such as Istio's lay profiles while they render.",
+        params: &[
+            CHART,
+            Param::required(
+                "path",
+                Kind::String,
+                "keys with dots between them, as for `set`: `pilot.env.A`, `list[0]`",
+            ),
+        ],
+        options: &[
+            VALUES,
+            VALUES_FILES,
+            SET,
+            SET_STRING,
+            SET_JSON,
+            SET_FILE,
+            SET_LITERAL,
+            VERSION,
+            DIGEST,
+        ],
+        returns: "`#{ path: string, value: any, from: string, layers: array of #{ layer: string, value: any } }`, the lowest layer first; \
+                  `value` is `()` where nothing is",
+        errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged; `Argument` for a path that is none.",
+        effect: Effect::Read,
+        example: "helm::explain(\"builtin:istiod\", \"pilot.env.A\", #{ values: #{ pilot: #{ env: #{ A: \"1\" } } }, set: [\"pilot.env.A=2\"] }).from == \"`set` of `pilot.env.A`\"",
+        run: calls::explain,
     },
     Function {
         module: "helm",
@@ -412,7 +476,7 @@ pub static FUNCTIONS: &[Function] = &[
         returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array }`",
         errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged.",
         effect: Effect::Read,
-        example: "helm::chart(\"builtin:istiod\").name == \"istiod\"",
+        example: "// A folder of packed charts: a version or a constraint picks one, the digest says which bytes are meant.\nlet refused = attempt(|| helm::chart(\"charts/web\", #{ version: \"^1.2\", digest: \"sha256:0000\" }));\nrefused.error.kind == \"Invalid\" && helm::chart(\"charts/web\", #{ version: \"^1.2\" }).version == \"1.2.0\"",
         run: calls::chart,
     },
 ];
