@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["base", "config", "engine", "repl", "report"]),
     ("repl", &["base", "engine", "report"]),
     ("engine", &["base", "cert", "config", "helm", "helm_io", "http", "k8s", "report", "sandbox"]),
-    ("helm_io", &["base", "helm", "k8s"]),
+    ("helm_io", &["base", "helm", "http", "k8s"]),
     ("helm", &["base"]),
     ("k8s", &["base"]),
     ("cert", &["base"]),
@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The parts of `helm` that talk to a cluster or the network.
-const HELM_IO: &[&str] = &["action", "lookup", "release", "repo", "registry", "source"];
+const HELM_IO: &[&str] = &["action", "lookup", "release", "repo", "registry", "remote", "source"];
 
 const MAX_LINES: usize = 1_000;
 

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod diagnostic;
 pub mod duration;
+pub mod files;
 pub mod jsonpath;
 pub mod net;
 pub mod object_ref;

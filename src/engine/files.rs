@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
+pub use crate::base::files::write;
 
 /// The files of a run.
 #[derive(Clone, Debug)]
@@ -104,18 +105,4 @@ pub fn io_error(verb: &str, path: &str, error: &io::Error) -> Diagnostic {
         _ => ErrorKind::Failed,
     };
     Diagnostic::new(kind, format!("cannot {verb} `{path}`")).cause(error.to_string())
-}
-
-/// Writes a file in one go: a temporary neighbour takes its place. Missing folders are made.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(beside);
-    std::fs::write(&beside, bytes)?;
-    std::fs::rename(&beside, path).inspect_err(|_| {
-        let _ = std::fs::remove_file(&beside);
-    })
 }

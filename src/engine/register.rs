@@ -119,7 +119,9 @@ fn bind(function: &'static Function, mut values: Vec<Dynamic>) -> Result<Map, Di
     for (index, value) in values.into_iter().enumerate() {
         // Optional parameters before a closing closure may be left out: `check("id", || …)`.
         let index = if closure_moved && index + 1 == given { last } else { index };
-        let param = &function.params[index];
+        let Some(param) = function.params.get(index) else {
+            return Err(not_options(function, &value));
+        };
         if value.is_unit() && param.default.is_some() {
             continue;
         }
@@ -159,6 +161,16 @@ fn bind(function: &'static Function, mut values: Vec<Dynamic>) -> Result<Map, Di
         .hint(format!("`{}` is {}", missing.name, missing.doc)));
     }
     Ok(arguments)
+}
+
+/// What stands where only a map of options may stand.
+fn not_options(function: &Function, value: &Dynamic) -> Diagnostic {
+    let found = super::convert::type_of(value);
+    Diagnostic::new(
+        ErrorKind::Argument,
+        format!("`{}` takes options here, a map, not a value of type {found}", function.path()),
+    )
+    .hint(format!("call it as `{}`", function.signature()))
 }
 
 /// Takes the options map out of the arguments: the last one, or the one before a closing closure, if it is a map that

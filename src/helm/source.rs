@@ -114,13 +114,7 @@ pub fn find(folder: &Path, name: &str, version: &str) -> Result<PathBuf, SourceE
             Some((Version::parse(version).ok()?, entry.path()))
         })
         .collect();
-    found.sort_by(|a, b| b.0.precedence(&a.0));
-    let wanted = if version.is_empty() { "*" } else { version };
-    let constraint = Constraint::parse(wanted).ok();
-    let fits = |version: &Version| {
-        constraint.as_ref().is_some_and(|constraint| constraint.matches(version))
-    };
-    match found.iter().find(|(version, _)| fits(version)) {
+    match choose(&mut found, version) {
         Some((_, path)) => Ok(path.clone()),
         None => {
             let versions: Vec<String> =
@@ -134,6 +128,17 @@ pub fn find(folder: &Path, name: &str, version: &str) -> Result<PathBuf, SourceE
             Err(SourceError::NoVersion { name, wanted, folder, found })
         }
     }
+}
+
+/// The newest version that satisfies a constraint, as Helm picks it; empty stands for any that is no pre-release. Sorts the
+/// versions, newest first.
+pub(super) fn choose<'f, T>(
+    found: &'f mut [(Version, T)],
+    wanted: &str,
+) -> Option<&'f (Version, T)> {
+    found.sort_by(|a, b| b.0.precedence(&a.0));
+    let constraint = Constraint::parse(if wanted.is_empty() { "*" } else { wanted }).ok()?;
+    found.iter().find(|(version, _)| constraint.matches(version))
 }
 
 /// The charts of a folder as one would name them: folders with `Chart.yaml`, and the names of packed charts.

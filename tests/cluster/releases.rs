@@ -265,7 +265,11 @@ fn world(bed: &Bed, namespace: &str, ok: bool) -> Result<BTreeMap<String, String
     let mut world = BTreeMap::from([("ok".to_owned(), ok.to_string())]);
     for object in list["items"].as_array().into_iter().flatten() {
         let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-        if name == "kube-root-ca.crt" || !object["metadata"]["ownerReferences"].is_null() {
+        // Controllers and istiod put the last two into every namespace, whenever they run.
+        if !object["metadata"]["ownerReferences"].is_null()
+            || name == "kube-root-ca.crt"
+            || !object["metadata"]["labels"]["istio.io/config"].is_null()
+        {
             continue;
         }
         let told = if object["type"] == "helm.sh/release.v1" {

@@ -60,6 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             if gaps.is_empty() { Ok(()) } else { Err(gaps.join("\n").into()) }
         }),
     ];
+    trials.push(Trial::test("docs/wrong_arguments_are_no_defects", wrong_arguments));
     trials.extend(functions().map(|function| {
         Trial::test(format!("docs/example/{}", function.path()), move || example(function.example))
     }));
@@ -79,6 +80,55 @@ pub(crate) fn trials() -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// Calls every function with each kind of value at every place: whatever comes of it, it is not a crash.
+fn wrong_arguments() -> Result<(), Failed> {
+    // These wait for what never comes, or for somebody to answer.
+    const LEFT_OUT: &[&str] = &["confirm", "sleep", "http::probe", "http::load"];
+    const VALUES: &[&str] = &[
+        "\"a text\"",
+        "\"\"",
+        "-1",
+        "1.5",
+        "true",
+        "[]",
+        "[1]",
+        "#{}",
+        "#{ a: 1 }",
+        "()",
+        "|x| x",
+    ];
+    let workspace = tempfile::tempdir()?;
+    let (session, _) =
+        script::session(script::settings(workspace.path()), ReportOptions::default());
+    let mut defects = Vec::new();
+    let mut calls = 0;
+    for function in functions().filter(|function| !LEFT_OUT.contains(&function.path().as_str())) {
+        let (least, most) = function.arity();
+        for count in least..=most {
+            for value in VALUES {
+                let arguments = vec![*value; count].join(", ");
+                let call = format!("{}({arguments})", function.path());
+                calls += 1;
+                let tried = session.eval(&format!(
+                    "let tried = attempt(|| {call}); if tried.ok {{ \"\" }} else {{ tried.error.kind }}"
+                ));
+                // What ends the whole script, such as `fail`, is told as an error.
+                let kind = match tried {
+                    Ok(kind) => kind.into_string().unwrap_or_default(),
+                    Err(error) => format!("{:?}", error.kind),
+                };
+                if kind == "Bug" {
+                    defects.push(call);
+                }
+            }
+        }
+    }
+    if calls < 1_000 {
+        return Err(format!("only {calls} calls").into());
+    }
+    if defects.is_empty() { Ok(()) } else { Err(defects.join("\n").into()) }
 }
 
 /// An engine with the limits of a session: the standard library nests deeper than Rhai's own allow in a debug build.
@@ -101,7 +151,7 @@ fn example(text: &str) -> Result<(), Failed> {
     let workspace = tempfile::tempdir()?;
     let charts = workspace.path().join("charts");
     fs::create_dir(&charts)?;
-    fs::write(charts.join("web-1.2.0.tgz"), packed_chart()?)?;
+    fs::write(charts.join("web-1.2.0.tgz"), packed("1.2.0")?)?;
     let (session, captured) =
         script::session(script::settings(workspace.path()), ReportOptions::default());
     let value = session.eval(text).map_err(|error| {
@@ -114,13 +164,13 @@ fn example(text: &str) -> Result<(), Failed> {
     }
 }
 
-fn packed_chart() -> Result<Vec<u8>, Failed> {
+/// A packed chart `web` with one ConfigMap that tells its version.
+pub(crate) fn packed(version: &str) -> Result<Vec<u8>, Failed> {
     let mut archive =
         tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    for (name, text) in [
-        ("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.2.0\n"),
-        ("web/templates/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n"),
-    ] {
+    let chart = format!("apiVersion: v2\nname: web\nversion: {version}\n");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata:\n  version: {{ .Chart.Version | quote }}\n";
+    for (name, text) in [("web/Chart.yaml", chart.as_str()), ("web/templates/map.yaml", map)] {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);

@@ -14,6 +14,7 @@ mod fuzz;
 mod http;
 mod k8s;
 mod kubectl;
+mod remote;
 mod repl;
 mod script;
 mod secrets;
@@ -38,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         http::trials(),
         k8s::trials(),
         kubectl::trials(),
+        remote::trials(),
         repl::trials(),
         script::trials(),
         secrets::trials(),

@@ -1,13 +1,17 @@
 //! What the rows of `helm` run: reads the arguments, calls the domain, converts the result.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rhai::{Array, Dynamic};
 use serde_json::{Map, Value, json};
 
+use crate::base::clock::SystemClock;
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
+use crate::base::net::TcpDialer;
 use crate::base::progress::Change;
+use crate::base::secret::Secret;
 use crate::base::suggest;
 use crate::base::yaml;
 use crate::engine::builtin;
@@ -20,14 +24,19 @@ use crate::helm::action::{
 use crate::helm::chart::{Chart, File};
 use crate::helm::explain::{self, ExplainError, Given};
 use crate::helm::release::{self, Release};
+use crate::helm::remote::{self, Credentials, Remote};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
 use crate::helm::template::Environment;
 use crate::helm::values::set::{Reading, set};
-use crate::helm::{source, values as helm_values};
+use crate::helm::{registry, repo, source, values as helm_values};
+use crate::http::Client;
+use crate::http::tls::Trust;
 use crate::k8s::read::Scope;
 
 type Answer = Result<Dynamic, Diagnostic>;
 
+/// For one request while a chart is fetched.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 fn namespace(call: &Call<'_>) -> Result<String, Diagnostic> {
@@ -44,6 +53,21 @@ fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
         return load_builtin(call, name);
     }
     let version = call.string("version");
+    let repository = call.string("repo");
+    if !repository.is_empty() || is_remote(&name) {
+        let remote = remote(call, call.flag("plain_http"))?;
+        let digest = call.string("digest");
+        let archive = call.block_on(async {
+            if !repository.is_empty() {
+                repo::pull(&remote, &repository, &name, &version).await
+            } else if name.starts_with(registry::SCHEME) {
+                registry::pull(&remote, &name, &version).await
+            } else {
+                remote::fetch(&remote, &name, &digest).await
+            }
+        })?;
+        return Ok(archive.chart(&digest)?);
+    }
     let readable = call.host.files.readable(&name);
     let exists = readable.as_ref().is_ok_and(|path| path.exists());
     if !exists && let Some((folder, chart)) = name.rsplit_once('/') {
@@ -54,6 +78,43 @@ fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
         }
     }
     checked(call, &readable?)
+}
+
+fn is_remote(name: &str) -> bool {
+    [registry::SCHEME, "https://", "http://"].iter().any(|scheme| name.starts_with(scheme))
+}
+
+/// How charts are fetched: from the real network on the real clock, in a rehearsal too, for a chart is an input of it.
+fn remote(call: &Call<'_>, plain_http: bool) -> Result<Remote, Diagnostic> {
+    let username = call.string("username");
+    let credentials = match call.value("password") {
+        None if username.is_empty() => None,
+        None => {
+            return Err(Diagnostic::new(
+                ErrorKind::Argument,
+                "option `username` needs a `password`",
+            ));
+        }
+        Some(value) => {
+            let password = match value.clone().try_cast::<Secret>() {
+                Some(secret) => secret,
+                None => Secret::new(value.to_string()),
+            };
+            call.host.redactor.learn(password.reveal());
+            Some(Credentials { username, password })
+        }
+    };
+    Ok(Remote {
+        client: Client { dialer: Arc::new(TcpDialer), clock: Arc::new(SystemClock::new()) },
+        trust: match call.value("ca") {
+            Some(value) => Trust::Only(crate::engine::api::cert::trusted(call, value, "ca")?),
+            None => Trust::System,
+        },
+        credentials,
+        plain_http,
+        timeout: FETCH_TIMEOUT,
+        cache: call.host.settings.environment.cache_folder(),
+    })
 }
 
 /// Loads a chart whose digest is as the option `digest` says.
@@ -395,6 +456,26 @@ pub(super) fn uninstall(call: &Call<'_>) -> Answer {
     let cluster = call.host.cluster()?;
     let name = call.string("name");
     Ok(call.block_on(action::uninstall(cluster, &name, &options))?.into())
+}
+
+pub(super) fn repo(call: &Call<'_>) -> Answer {
+    let remote = remote(call, false)?;
+    let found = call.block_on(repo::index(&remote, &call.string("url")))?;
+    Ok(found
+        .iter()
+        .map(|entry| {
+            to_dynamic(&json!({
+                "name": entry.name,
+                "version": entry.version,
+                "app_version": entry.app_version,
+                "description": entry.description,
+                "deprecated": entry.deprecated,
+                "digest": entry.digest,
+                "urls": entry.urls,
+            }))
+        })
+        .collect::<Array>()
+        .into())
 }
 
 pub(super) fn explain(call: &Call<'_>) -> Answer {

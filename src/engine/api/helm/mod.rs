@@ -8,7 +8,34 @@ const NAME: Param = Param::required("name", Kind::String, "the name of the relea
 const CHART: Param = Param::required(
     "chart",
     Kind::String,
-    "a chart: a folder, a `.tgz`, `FOLDER/NAME` with the option `version`, or `builtin:NAME` in a rehearsal",
+    "a chart: a folder, a `.tgz`, `FOLDER/NAME` with the option `version`, `https://…/NAME.tgz`, `oci://HOST/PATH/NAME`, a name with \
+     the option `repo`, or `builtin:NAME` in a rehearsal",
+);
+const REPO: Param = Param::optional(
+    "repo",
+    Kind::String,
+    "none",
+    "the address of the repository whose `index.yaml` names the chart, as `helm --repo`",
+);
+const USERNAME: Param =
+    Param::optional("username", Kind::String, "none", "who asks the repository or registry");
+const PASSWORD: Param = Param::optional(
+    "password",
+    Kind::Any,
+    "none",
+    "the password or token of `username`, best a secret; it goes to the host that is named and to no other",
+);
+const CA: Param = Param::optional(
+    "ca",
+    Kind::Any,
+    "the machine's",
+    "the only authorities trusted for the repository: PEM text or a certificate of `cert`",
+);
+const PLAIN_HTTP: Param = Param::optional(
+    "plain_http",
+    Kind::Bool,
+    "false",
+    "whether a registry of `oci://` is spoken to without TLS",
 );
 const NAMESPACE: Param =
     Param::optional("namespace", Kind::String, "the target's", "the namespace of the release");
@@ -109,6 +136,11 @@ const INSTALL_OPTIONS: &[Param] = &[
     SET_LITERAL,
     VERSION,
     DIGEST,
+    REPO,
+    USERNAME,
+    PASSWORD,
+    CA,
+    PLAIN_HTTP,
     WAIT,
     TIMEOUT,
     Param::optional(
@@ -206,6 +238,11 @@ pub static FUNCTIONS: &[Function] = &[
             SET_LITERAL,
             VERSION,
             DIGEST,
+            REPO,
+            USERNAME,
+            PASSWORD,
+            CA,
+            PLAIN_HTTP,
             Param::optional("include_crds", Kind::Bool, "false", "whether to print `crds/` too"),
             Param::optional(
                 "kube_version",
@@ -437,6 +474,24 @@ pub static FUNCTIONS: &[Function] = &[
     },
     Function {
         module: "helm",
+        name: "repo",
+        doc: "Lists what a chart repository offers, by name, the newest version first.\n\nIts `index.yaml` is fetched from the network, in a \
+              rehearsal too.",
+        params: &[Param::required(
+            "url",
+            Kind::String,
+            "the address of the repository, without `index.yaml`",
+        )],
+        options: &[USERNAME, PASSWORD, CA],
+        returns: "`array` of `#{ name: string, version: string, app_version: string, description: string, deprecated: bool, digest: string, urls: array }`",
+        errors: "`Unreachable` when nothing answers; `NotFound` when there is no index; `Denied` without the right to read it; `Invalid` for an answer \
+                 that is no index.",
+        effect: Effect::Read,
+        example: "// Nothing listens on this port.\nlet none = attempt(|| helm::repo(\"https://127.0.0.1:1/charts\", #{ username: \"me\", password: \"a secret\", ca: cert::ca().certificate }));\nnone.error.kind == \"Unreachable\"",
+        run: calls::repo,
+    },
+    Function {
+        module: "helm",
         name: "explain",
         doc: "Tells where the value at a path comes from: which layer gave it, and what all others say.\n\nLayers are defaults of \
               subcharts and of the chart, its profile files, files of values, `values`, and settings. The value is what templates see in \
@@ -459,6 +514,11 @@ pub static FUNCTIONS: &[Function] = &[
             SET_LITERAL,
             VERSION,
             DIGEST,
+            REPO,
+            USERNAME,
+            PASSWORD,
+            CA,
+            PLAIN_HTTP,
         ],
         returns: "`#{ path: string, value: any, from: string, layers: array of #{ layer: string, value: any } }`, the lowest layer first; \
                   `value` is `()` where nothing is",
@@ -472,11 +532,11 @@ pub static FUNCTIONS: &[Function] = &[
         name: "chart",
         doc: "Tells what a chart says of itself.",
         params: &[CHART],
-        options: &[VERSION, DIGEST],
+        options: &[VERSION, DIGEST, REPO, USERNAME, PASSWORD, CA, PLAIN_HTTP],
         returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array }`",
         errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged.",
         effect: Effect::Read,
-        example: "// A folder of packed charts: a version or a constraint picks one, the digest says which bytes are meant.\nlet refused = attempt(|| helm::chart(\"charts/web\", #{ version: \"^1.2\", digest: \"sha256:0000\" }));\nrefused.error.kind == \"Invalid\" && helm::chart(\"charts/web\", #{ version: \"^1.2\" }).version == \"1.2.0\"",
+        example: "// A folder of packed charts: a version or a constraint picks one, the digest says which bytes are meant.\nlet refused = attempt(|| helm::chart(\"charts/web\", #{ version: \"^1.2\", digest: \"sha256:0000\" }));\nif refused.error.kind != \"Invalid\" { fail(\"another chart was taken\"); }\n// From a repository, and from a registry; nothing listens on this port.\nlet repository = attempt(|| helm::chart(\"web\", #{ repo: \"http://127.0.0.1:1/charts\", version: \"^1.2\" }));\nlet registry = attempt(|| helm::chart(\"oci://127.0.0.1:1/charts/web\", #{ version: \"1.2.0\", plain_http: true }));\n[repository, registry].all(|tried| tried.error.kind == \"Unreachable\")",
         run: calls::chart,
     },
 ];
