@@ -135,7 +135,10 @@ fn normal(text: &str) -> String {
         (r"\b\d+[smh](\d+s)?\b", "AGE"),
         (r"[ \t]+", " "),
     ];
-    let mut text = text.to_owned();
+    // client-go says so now and then when a program ends its own watch.
+    let cancelled = r#"(?m)^E\d{4} [\d:.]+ +\d+ request\.go:\d+\] "Unexpected error when reading response body" err="context canceled"\n?"#;
+    let cancelled = regex::Regex::new(cancelled).expect("a pattern");
+    let mut text = cancelled.replace_all(text, "").into_owned();
     for (pattern, mask) in masks {
         let pattern = regex::Regex::new(pattern).expect("a pattern");
         text = pattern.replace_all(&text, mask).into_owned();
