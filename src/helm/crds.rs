@@ -30,9 +30,9 @@ pub(crate) fn losses(live: &Json, next: &Json) -> Vec<String> {
         if old["served"] == true && new["served"] != true {
             lost.push(format!("{name}: version {version} is not served any more"));
         }
-        let schema = |version: &Json| version["schema"]["openAPIV3Schema"].clone();
         let mut gone = Vec::new();
-        fields(&schema(&old), &schema(&new), "", &mut gone);
+        let schema = "openAPIV3Schema";
+        fields(&old["schema"][schema], &new["schema"][schema], "", &mut gone);
         lost.extend(
             gone.into_iter().map(|path| format!("{name}: {version} has no field {path} any more")),
         );
@@ -40,8 +40,8 @@ pub(crate) fn losses(live: &Json, next: &Json) -> Vec<String> {
     lost
 }
 
-fn versions(definition: &Json) -> impl Iterator<Item = Json> {
-    definition["spec"]["versions"].as_array().cloned().unwrap_or_default().into_iter()
+fn versions(definition: &Json) -> impl Iterator<Item = &Json> {
+    definition["spec"]["versions"].as_array().into_iter().flatten()
 }
 
 /// The topmost fields of `old` that `new` prunes.

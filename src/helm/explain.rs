@@ -246,7 +246,7 @@ fn source(layers: &[Said], value: Option<&Json>) -> String {
                 _ => "several layers".to_owned(),
             }
         }
-        Some(value) if same(value, &highest.value) => highest.layer.clone(),
+        Some(value) if values::same(value, &highest.value) => highest.layer.clone(),
         None if highest.value.is_null() => format!("{}, which takes it away", highest.layer),
         _ => TEMPLATE.to_owned(),
     }
@@ -260,14 +260,6 @@ fn whole(value: Json) -> Json {
         Json::Object(map) => map.into_iter().map(|(key, value)| (key, whole(value))).collect(),
         other => other,
     }
-}
-
-/// Equal, be a number an integer or a float.
-fn same(a: &Json, b: &Json) -> bool {
-    let [mut a, mut b] = [a.clone(), b.clone()];
-    values::to_floats(&mut a);
-    values::to_floats(&mut b);
-    a == b
 }
 
 #[cfg(test)]

@@ -98,14 +98,9 @@ pub async fn pull(remote: &Remote, text: &str, version: &str) -> Result<Archive,
         return Err(wrong(format!("the digest `{digest}` of its layer is no SHA-256")));
     }
     let from = format!("{SCHEME}{}/{}:{name}", reference.host, reference.path);
-    if let Some(archive) = remote.cached(digest, &from) {
-        return Ok(archive);
-    }
     let blob = session.address(&format!("blobs/{digest}"))?;
-    let archive = packed(session.get(&blob, "*/*").await?.body.to_vec(), &from);
-    archive.check(digest)?;
-    remote.keep(&archive);
-    Ok(archive)
+    let fetched = async { Ok(session.get(&blob, "*/*").await?.body.to_vec()) };
+    remote.archive(digest, &from, fetched).await
 }
 
 fn is_exact(version: &str) -> bool {

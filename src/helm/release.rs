@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use serde_json::{Map, Number, Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::chart::Chart;
 use super::manifest::Hook;
@@ -23,6 +23,9 @@ use crate::k8s::write;
 
 /// Who works on a pending revision, and when it was last heard of.
 pub const HEARTBEAT: &str = "meshscript.dev/heartbeat";
+/// Names that Helm gives the labels of its Secrets.
+pub(crate) const SYSTEM_LABELS: &[&str] =
+    &["name", "owner", "status", "version", "createdAt", "modifiedAt"];
 const TYPE: &str = "helm.sh/release.v1";
 /// What a stored release may unpack to.
 const MAX_SIZE: u64 = 256 << 20;
@@ -225,13 +228,12 @@ impl Release {
     fn from_secret(secret: &Json) -> Option<Self> {
         let data = secret["data"]["release"].as_str()?;
         let json = decode(&STANDARD.decode(data).ok()?)?;
-        let system = ["name", "owner", "status", "version", "createdAt", "modifiedAt"];
         let labels = secret["metadata"]["labels"].as_object()?;
         Some(Self {
             json,
             labels: labels
                 .iter()
-                .filter(|(name, _)| !system.contains(&name.as_str()))
+                .filter(|(name, _)| !SYSTEM_LABELS.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
             heartbeat: secret["metadata"]["annotations"][HEARTBEAT]
@@ -354,23 +356,5 @@ pub(crate) fn whole(value: &Json) -> Json {
         Json::Array(items) => items.iter().map(whole).collect(),
         Json::Number(number) => values::whole(number),
         other => other.clone(),
-    }
-}
-
-/// Whether two values say the same, numbers compared by value.
-pub(crate) fn same_values(a: &Json, b: &Json) -> bool {
-    fn number(number: &Number) -> Option<f64> {
-        number.as_f64()
-    }
-    match (a, b) {
-        (Json::Number(a), Json::Number(b)) => number(a) == number(b),
-        (Json::Array(a), Json::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_values(a, b))
-        }
-        (Json::Object(a), Json::Object(b)) => {
-            a.len() == b.len()
-                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same_values(a, b)))
-        }
-        _ => a == b,
     }
 }

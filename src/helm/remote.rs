@@ -180,19 +180,30 @@ impl Remote {
         Ok(response.body.to_vec())
     }
 
-    /// The archive of a digest, if the cache has it.
-    pub(super) fn cached(&self, digest: &str, from: &str) -> Option<Archive> {
+    /// The archive of a digest: out of the cache, else as `fetched`, checked and kept. Without a digest it is always fetched.
+    pub(super) async fn archive(
+        &self,
+        digest: &str,
+        from: &str,
+        fetched: impl Future<Output = Result<Vec<u8>, RemoteError>>,
+    ) -> Result<Archive, RemoteError> {
+        if let Some(archive) = self.cached(digest, from) {
+            return Ok(archive);
+        }
+        let archive = packed(fetched.await?, from);
+        archive.check(digest)?;
+        if let Some(file) = self.cache_file(&archive.digest) {
+            // A cache that cannot be written is no cache.
+            let _ = files::write(&file, &archive.data);
+        }
+        Ok(archive)
+    }
+
+    fn cached(&self, digest: &str, from: &str) -> Option<Archive> {
         let digest = digest.strip_prefix("sha256:").unwrap_or(digest).to_ascii_lowercase();
         let data = std::fs::read(self.cache_file(&digest)?).ok()?;
         let archive = packed(data, from);
         (archive.digest == digest).then_some(archive)
-    }
-
-    /// Keeps an archive. A cache that cannot be written is no cache.
-    pub(super) fn keep(&self, archive: &Archive) {
-        if let Some(file) = self.cache_file(&archive.digest) {
-            let _ = files::write(&file, &archive.data);
-        }
     }
 
     fn cache_file(&self, digest: &str) -> Option<PathBuf> {
@@ -233,12 +244,6 @@ pub(super) fn no_chart<'n>(
 /// # Errors
 /// `Http`, `Status` and `Digest`.
 pub async fn fetch(remote: &Remote, url: &str, digest: &str) -> Result<Archive, RemoteError> {
-    if let Some(archive) = remote.cached(digest, url) {
-        return Ok(archive);
-    }
     let address = parse(url)?;
-    let archive = packed(remote.get(&address, &address).await?, url);
-    archive.check(digest)?;
-    remote.keep(&archive);
-    Ok(archive)
+    remote.archive(digest, url, remote.get(&address, &address)).await
 }

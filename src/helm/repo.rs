@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::remote::{Archive, Remote, RemoteError, no_chart, packed, parse};
+use super::remote::{Archive, Remote, RemoteError, no_chart, parse};
 use super::semver::Version;
 use super::source::choose;
 use crate::base::yaml;
@@ -27,6 +27,10 @@ pub struct Entry {
 /// `Http`, `Status`, and `Index` for an answer that is none. Entries without name, version or address are left out, as
 /// Helm leaves them out.
 pub async fn index(remote: &Remote, url: &str) -> Result<Vec<Entry>, RemoteError> {
+    Ok(read_index(remote, url).await?.into_iter().map(|(_, entry)| entry).collect())
+}
+
+async fn read_index(remote: &Remote, url: &str) -> Result<Vec<(Version, Entry)>, RemoteError> {
     let address = parse(&format!("{}/index.yaml", url.trim_end_matches('/')))?;
     let wrong =
         |reason: &str| RemoteError::Index { url: address.to_string(), reason: reason.to_owned() };
@@ -45,7 +49,7 @@ pub async fn index(remote: &Remote, url: &str) -> Result<Vec<Entry>, RemoteError
             .filter_map(|entry| read(name, entry))
             .collect();
         versions.sort_by(|a, b| b.0.precedence(&a.0));
-        found.extend(versions.into_iter().map(|(_, entry)| entry));
+        found.extend(versions);
     }
     Ok(found)
 }
@@ -90,22 +94,17 @@ pub async fn pull(
     name: &str,
     version: &str,
 ) -> Result<Archive, RemoteError> {
-    let all = index(remote, url).await?;
-    let mut versions: Vec<(Version, &Entry)> = all
-        .iter()
-        .filter(|entry| entry.name == name)
-        .filter_map(|entry| Some((Version::parse(&entry.version).ok()?, entry)))
-        .collect();
+    let (mut versions, others): (Vec<_>, Vec<_>) =
+        read_index(remote, url).await?.into_iter().partition(|(_, entry)| entry.name == name);
     if versions.is_empty() {
-        return Err(no_chart(name, url, all.iter().map(|entry| entry.name.as_str())));
+        return Err(no_chart(name, url, others.iter().map(|(_, entry)| entry.name.as_str())));
     }
-    let exact =
-        versions.iter().find(|(_, entry)| entry.version == version).map(|(_, entry)| *entry);
+    let exact = versions.iter().position(|(_, entry)| entry.version == version);
     let chosen = match exact {
-        Some(entry) => Some(entry),
-        None => choose(&mut versions, version).map(|(_, entry)| *entry),
+        Some(at) => versions.get(at),
+        None => choose(&mut versions, version),
     };
-    let Some(entry) = chosen else {
+    let Some((_, entry)) = chosen else {
         let found: Vec<&str> =
             versions.iter().map(|(_, entry)| entry.version.as_str()).take(20).collect();
         return Err(RemoteError::NoVersion {
@@ -120,11 +119,5 @@ pub async fn pull(
     let address =
         home.join(place).map_err(|source| RemoteError::Http { url: place.to_owned(), source })?;
     let from = address.to_string();
-    if let Some(archive) = remote.cached(&entry.digest, &from) {
-        return Ok(archive);
-    }
-    let archive = packed(remote.get(&address, &home).await?, &from);
-    archive.check(&entry.digest)?;
-    remote.keep(&archive);
-    Ok(archive)
+    remote.archive(&entry.digest, &from, remote.get(&address, &home)).await
 }

@@ -273,9 +273,7 @@ fn world(bed: &Bed, namespace: &str, ok: bool) -> Result<BTreeMap<String, String
             continue;
         }
         let told = if object["type"] == "helm.sh/release.v1" {
-            let mut release = decoded(object)?;
-            quiet(&mut release);
-            json!({"labels": object["metadata"]["labels"], "release": release})
+            stored(object)?
         } else {
             json!({
                 "labels": object["metadata"]["labels"],
@@ -297,16 +295,20 @@ pub(crate) fn stored_releases(
 ) -> Result<BTreeMap<String, String>, String> {
     let list = bed.kubectl(&["get", "secrets", "-n", namespace, "-o", "json"])?.ends(0)?.stdout;
     let list: Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
-    let mut stored = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for secret in list["items"].as_array().into_iter().flatten() {
         if secret["type"] == "helm.sh/release.v1" {
-            let mut release = decoded(secret)?;
-            quiet(&mut release);
-            let told = json!({"labels": secret["metadata"]["labels"], "release": release});
-            flatten(text(&secret["metadata"]["name"]), &told, namespace, &mut stored);
+            flatten(text(&secret["metadata"]["name"]), &stored(secret)?, namespace, &mut found);
         }
     }
-    Ok(stored)
+    Ok(found)
+}
+
+/// A revision with its labels, but for the reason of a failure.
+fn stored(secret: &Value) -> Result<Value, String> {
+    let mut release = decoded(secret)?;
+    quiet(&mut release);
+    Ok(json!({"labels": secret["metadata"]["labels"], "release": release}))
 }
 
 fn text(value: &Value) -> &str {

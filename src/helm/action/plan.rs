@@ -6,14 +6,11 @@ use super::holder::take_over;
 use super::{ActionError, ConvergeOptions, Reuse, check_name};
 use crate::base::diagnostic::Diagnostic;
 use crate::helm::chart::Chart;
-use crate::helm::release::{self, Release};
+use crate::helm::release::{self, Release, SYSTEM_LABELS};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions, Rendered};
 use crate::helm::template::Environment;
 use crate::helm::{lookup, post_render, values};
 use crate::k8s::cluster::Cluster;
-
-/// Names that Helm gives the labels of its Secrets.
-const SYSTEM_LABELS: &[&str] = &["name", "owner", "status", "version", "createdAt", "modifiedAt"];
 
 /// The next revision of a release.
 #[derive(Clone, Debug)]
@@ -160,10 +157,10 @@ fn chosen(
 }
 
 /// Chart, values and rendered objects are those of the stored revision.
-fn is_same(last: &Release, chart: &Chart, values: &Map<String, Json>, again: &Rendered) -> bool {
+fn is_same(last: &Release, chart: &Chart, given: &Map<String, Json>, again: &Rendered) -> bool {
     last.chart_name() == chart.metadata.name
         && last.chart_version() == chart.metadata.version
-        && release::same_values(&Json::Object(last.config()), &Json::Object(values.clone()))
+        && values::same(&Json::Object(last.config()), &Json::Object(given.clone()))
         && last.manifest() == again.manifest()
         && last.json["hooks"].as_array().map_or(0, Vec::len) == again.hooks.len()
 }

@@ -178,6 +178,20 @@ fn remove_nulls(table: &mut Values) {
     });
 }
 
+/// Whether two values say the same, numbers compared by value.
+pub(crate) fn same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Number(a), Json::Number(b)) => a.as_f64() == b.as_f64(),
+        (Json::Array(a), Json::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
 /// A number as JSON reads it again: a whole one is an integer.
 pub(crate) fn whole(number: &Number) -> Json {
     match number.as_f64() {
