@@ -37,6 +37,31 @@ struct State {
     /// Due time and arrival order give each sleeper its place.
     sleepers: BTreeMap<(Duration, u64), (Sleeper, oneshot::Sender<()>)>,
     arrivals: u64,
+    /// Whether sleepers were ever moved from the place that they took.
+    moved: bool,
+}
+
+impl State {
+    fn postpone_deadlines(&mut self, span: Duration) {
+        let keys: Vec<_> = self
+            .sleepers
+            .iter()
+            .filter(|(_, (kind, _))| *kind == Sleeper::Deadline)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            if let Some(sleeper) = self.sleepers.remove(&key) {
+                self.sleepers.insert((key.0.saturating_add(span), key.1), sleeper);
+                self.moved = true;
+            }
+        }
+    }
+
+    fn leave(&mut self, key: (Duration, u64)) {
+        if self.sleepers.remove(&key).is_none() && self.moved {
+            self.sleepers.retain(|(_, arrival), _| *arrival != key.1);
+        }
+    }
 }
 
 /// Virtual time; share it in an `Arc`.
@@ -99,6 +124,7 @@ impl VirtualClock {
                 elapsed: Duration::ZERO,
                 sleepers: BTreeMap::new(),
                 arrivals: 0,
+                moved: false,
             }),
             busy: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -158,9 +184,14 @@ impl VirtualClock {
         self.enter(span, Sleeper::Event)
     }
 
-    /// Moves time forward, firing in order everything that is due on the way.
+    /// Lets time jump: events that are due on the way fire in order. Deadlines keep the time that they have left, as a
+    /// client's patience does when somebody sets the clock of its machine.
     pub fn advance(&self, span: Duration) {
-        let until = self.state.lock().elapsed + span;
+        let until = {
+            let mut state = self.state.lock();
+            state.postpone_deadlines(span);
+            state.elapsed.saturating_add(span)
+        };
         while self.fire_next(until) {}
         let mut state = self.state.lock();
         state.elapsed = state.elapsed.max(until);
@@ -262,7 +293,7 @@ struct Leave {
 impl Drop for Leave {
     fn drop(&mut self) {
         if let Some(clock) = self.clock.upgrade() {
-            clock.state.lock().sleepers.remove(&self.key);
+            clock.state.lock().leave(self.key);
         }
     }
 }

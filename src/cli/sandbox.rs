@@ -9,6 +9,7 @@ use super::args::{Form, Grants};
 use super::start::{Start, listen};
 use crate::base::diagnostic::Diagnostic;
 use crate::engine::serve::{ServeOptions, serve};
+use crate::report::ReportOptions;
 
 /// Flags of `sandbox`.
 #[derive(ClapArgs)]
@@ -34,6 +35,15 @@ pub(super) struct Args {
     /// Names and addresses follow from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A file that holds the cluster's state: read at the start if it is there, written at the end
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Begin with what the cluster of a context of your kubeconfig holds: read only, Secrets as hashes
+    #[arg(long, value_name = "CONTEXT", conflicts_with = "state")]
+    from_context: Option<String>,
+    /// The kubeconfig that `--from-context` looks into [default: KUBECONFIG, ~/.kube/config]
+    #[arg(long, value_name = "FILE", requires = "from_context")]
+    from_kubeconfig: Option<PathBuf>,
     /// How many nodes it has
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50))]
     nodes: u8,
@@ -41,8 +51,12 @@ pub(super) struct Args {
 
 /// `meshscript sandbox`
 pub(super) fn run(start: &Start, args: &Args) -> Result<u8, Diagnostic> {
-    let settings = start.settings(&Grants::default())?;
-    let session = start.session(settings, start.options(Form::Text));
+    let mut settings = start.settings(&Grants::default())?;
+    settings.target.context.clone_from(&args.from_context);
+    settings.target.kubeconfig.clone_from(&args.from_kubeconfig);
+    // Standard output holds where it listens, for whoever reads that by a program.
+    let options = ReportOptions { report_to_stderr: true, ..start.options(Form::Text) };
+    let session = start.session(settings, options);
     listen(&session.host)?;
     let options = ServeOptions {
         address: SocketAddr::new(args.address, args.port),
@@ -50,6 +64,8 @@ pub(super) fn run(start: &Start, args: &Args) -> Result<u8, Diagnostic> {
         speed: args.speed,
         seed: args.seed,
         n_nodes: args.nodes,
+        state: args.state.as_ref().map(|path| start.environment.folder.join(path)),
+        import: args.from_context.is_some(),
     };
     serve(&session.host, &options, |address, took| {
         start.print(&format!(

@@ -3,12 +3,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::host::Host;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::yaml;
 use crate::cert::files;
-use crate::sandbox::{CONTEXT, Cluster, Options, Pace, ServeError};
+use crate::k8s::export;
+use crate::sandbox::{CONTEXT, Cluster, Options, Pace, ServeError, document};
 
 /// How a sandbox is served.
 #[derive(Clone, Debug)]
@@ -22,6 +25,10 @@ pub struct ServeOptions {
     /// Names, uids and addresses follow from it.
     pub seed: u64,
     pub n_nodes: u8,
+    /// A file with the cluster's state: read at the start if it is there, written at the end.
+    pub state: Option<PathBuf>,
+    /// Begin with the objects of the host's target, a real cluster.
+    pub import: bool,
 }
 
 impl From<ServeError> for Diagnostic {
@@ -52,15 +59,25 @@ pub fn serve(
 ) -> Result<(), Diagnostic> {
     let clock = SystemClock::new();
     refuse_others(&options.kubeconfig)?;
-    let mut written = None;
-    let served = host.block_on(async {
-        let cluster = Cluster::start(&Options {
+    let begins_with = match &options.state {
+        Some(path) => saved(path)?,
+        None if options.import => Some(imported(host)?),
+        None => None,
+    };
+    let cluster = host.block_on(async {
+        Cluster::start(&Options {
             seed: options.seed,
             epoch: clock.now(),
             n_nodes: options.n_nodes,
             pace: Pace::Real { speed: options.speed.max(1) },
         })
-        .map_err(|error| Diagnostic::new(ErrorKind::Bug, error.to_string()))?;
+        .map_err(|error| Diagnostic::new(ErrorKind::Bug, error.to_string()))
+    })?;
+    if let Some(state) = &begins_with {
+        load(host, &cluster, state)?;
+    }
+    let mut written = None;
+    let served = host.block_on(async {
         let listening = cluster.listen(options.address).await?;
         host.redactor.learn(listening.kubeconfig().reveal());
         files::write_private(&options.kubeconfig, listening.kubeconfig().reveal())?;
@@ -69,6 +86,11 @@ pub fn serve(
         listening.run().await;
         Ok::<(), Diagnostic>(())
     });
+    if let Some(path) = options.state.as_ref().filter(|_| written.is_some()) {
+        let state = cluster.control().call("save", &Value::Null);
+        let state = state.map_err(|refused| Diagnostic::new(ErrorKind::Bug, refused.message))?;
+        files::write_private(path, &state.to_string())?;
+    }
     // The file names a server that is gone; unless another sandbox has put its own there meanwhile.
     let is_ours = written.is_some_and(|written| {
         std::fs::read_to_string(&options.kubeconfig).is_ok_and(|found| found == written.reveal())
@@ -81,6 +103,49 @@ pub fn serve(
         Err(error) if error.kind == ErrorKind::Interrupted => Ok(()),
         other => other,
     }
+}
+
+/// The state in a file, if there is one.
+fn saved(path: &Path) -> Result<Option<Value>, Diagnostic> {
+    let shown = path.display();
+    let unusable = |cause: String| {
+        Diagnostic::new(ErrorKind::Usage, format!("`{shown}` holds no state of a sandbox"))
+            .cause(cause)
+            .hint("name another file with `--state`; this one stays as it is")
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            serde_json::from_str(&text).map(Some).map_err(|error| unusable(error.to_string()))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+/// What the target holds, as a state that a sandbox can begin with.
+fn imported(host: &Host) -> Result<Value, Diagnostic> {
+    let cluster = host.cluster()?;
+    let exported = host.block_on(export::export(cluster))?;
+    for (resource, why) in &exported.refused {
+        host.progress.warn(&format!("{resource} could not be read: {why}"));
+    }
+    let count = exported.objects.len();
+    host.progress.info(&format!("{count} objects read from {}", cluster.info().server));
+    Ok(document(exported.objects))
+}
+
+fn load(host: &Host, cluster: &Cluster, state: &Value) -> Result<(), Diagnostic> {
+    let loaded = cluster.control().call("load", state).map_err(|refused| {
+        Diagnostic::new(ErrorKind::Usage, "the cluster cannot begin with this state")
+            .cause(refused.message)
+            .hint("name another file with `--state`; this one stays as it is")
+    })?;
+    for (resource, count) in loaded["notServed"].as_object().into_iter().flatten() {
+        host.progress.warn(&format!(
+            "{count} objects of {resource} are left out: the sandbox does not serve that kind"
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses to write over a file that no sandbox has written.

@@ -21,6 +21,7 @@
 pub mod access;
 pub mod apply;
 pub mod cluster;
+pub mod control;
 pub mod delete;
 pub mod diff;
 mod discovery;
@@ -28,6 +29,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 mod explain;
+pub mod export;
 pub mod logs;
 pub mod manifest;
 pub mod migrate;

@@ -223,3 +223,9 @@ pub trait Nodes: Send + Sync {
         request: http::Request<Bytes>,
     ) -> BoxFuture<'static, Result<http::Response<Bytes>, Status>>;
 }
+
+/// What a rehearsal asks of its world beside the Kubernetes API, by POST below `/meshscript/v1/`: faults, time, state.
+pub trait Control: Send + Sync {
+    /// Carries out a function with its arguments by name.
+    fn call(&self, function: &str, arguments: &Value) -> Result<Value, Status>;
+}

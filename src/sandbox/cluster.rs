@@ -13,10 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::Timestamp;
 use tower::Service;
 
-use super::api::{Api, Controller, Status};
+use super::api::{Api, Control, Controller, Status};
 use super::api_server::ApiServer;
 use super::api_server::access::Peer;
 use super::api_server::runner::Runner;
+use super::control::Controls;
+use super::controllers::node_lifecycle::NodeLifecycle;
 use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
 use super::mesh::{self, certificates};
@@ -79,6 +81,7 @@ pub struct Cluster {
     identity: Arc<certificates::Authority>,
     dialer: SharedDialer,
     data_plane: Arc<DataPlane>,
+    control: Arc<dyn Control>,
     runtime: tokio::runtime::Handle,
     _runner: Runner,
 }
@@ -92,6 +95,7 @@ impl Cluster {
         let root = identity.root().map_err(StartError::Authority)?;
         let facts = ClusterFacts { root_ca: root.certificate };
         let mut all: Vec<Box<dyn Controller>> = controllers::all(&facts);
+        all.push(Box::new(NodeLifecycle::new(world.clone())));
         all.push(Box::new(Kubelet::new(world.clone())));
         all.extend(mesh::all(&authority));
         Self::start_with(options, all, (world, authority, identity), &facts)
@@ -124,6 +128,13 @@ impl Cluster {
         let runner =
             Runner::start(&server, controllers, runtime.clone()).map_err(StartError::Thread)?;
         bootstrap::cluster(&*server, options.n_nodes, facts).map_err(StartError::Bootstrap)?;
+        let control: Arc<dyn Control> = Arc::new(Controls {
+            server: Arc::downgrade(&server),
+            world: world.clone(),
+            waker: runner.waker(&server),
+            authorities: [("mesh", authority.clone()), ("apiServer", identity.clone())],
+        });
+        server.set_control(control.clone());
         let data_plane = DataPlane::new(server.clone(), world.clone(), authority.clone());
         server.set_nodes(Some(data_plane.nodes()));
         let dialer = data_plane.dialer();
@@ -134,6 +145,7 @@ impl Cluster {
             identity,
             dialer,
             data_plane,
+            control,
             runtime,
             _runner: runner,
         })
@@ -182,6 +194,11 @@ impl Cluster {
     /// The API server's certificate authority.
     pub fn identity(&self) -> Arc<certificates::Authority> {
         self.identity.clone()
+    }
+
+    /// Faults, time and state of the cluster.
+    pub fn control(&self) -> Arc<dyn Control> {
+        self.control.clone()
     }
 
     /// Opens connections to addresses and names of the cluster.

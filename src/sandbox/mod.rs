@@ -9,8 +9,10 @@ mod api_server;
 pub mod authz;
 mod builtin;
 mod cluster;
+mod control;
 pub mod controllers;
 pub mod data_plane;
+pub mod faults;
 mod go_form;
 mod limit_range;
 pub mod mesh;
@@ -26,5 +28,6 @@ mod store;
 pub mod validation;
 mod wire;
 
+pub use api_server::state::document;
 pub use cluster::{Cluster, Options, Pace, StartError};
 pub use serve::{CONTEXT, Listening, ServeError};

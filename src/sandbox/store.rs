@@ -107,6 +107,17 @@ pub(super) struct Expired {
     pub oldest: u64,
 }
 
+/// An object with the name of its resource.
+pub(super) type Placed = (Arc<GroupResource>, Arc<StoredObject>);
+
+/// An object that comes from a saved state, at the revision that it had there.
+pub(super) struct Restored {
+    pub resource: GroupResource,
+    pub key: ObjectKey,
+    pub revision: u64,
+    pub object: Value,
+}
+
 type Collection = BTreeMap<ObjectKey, Arc<StoredObject>>;
 /// The changes of a resource as they happen.
 pub(super) type Changes = mpsc::UnboundedReceiver<Arc<StoreEvent>>;
@@ -245,6 +256,53 @@ impl Store {
         Ok(stored)
     }
 
+    /// All objects of all resources, and the revision of that state.
+    pub(super) fn all(&self) -> (u64, Vec<Placed>) {
+        let state = self.state.lock();
+        let objects = state.collections.iter().flat_map(|(resource, objects)| {
+            objects.values().map(|object| (resource.clone(), object.clone()))
+        });
+        (state.revision, objects.collect())
+    }
+
+    /// Puts objects in place of all that are there. Watches end, and none can be resumed from before; listeners are told
+    /// of what is gone and of all that is there.
+    pub(super) fn replace(&self, revision: u64, objects: Vec<Restored>) {
+        let mut state = self.state.lock();
+        let newest = objects.iter().map(|item| item.revision).max().unwrap_or(0);
+        state.revision = state.revision.max(revision).max(newest) + 1;
+        state.forgotten = state.revision;
+        state.history.clear();
+        state.history_bytes = 0;
+        state.watchers.clear();
+        let mut before = std::mem::take(&mut state.collections);
+        for item in objects {
+            let resource = state.resource(&item.resource);
+            let stored = self.stored(item.key.clone(), item.revision, item.object);
+            let previous = before.get_mut(&resource).and_then(|all| all.remove(&item.key));
+            state.collections.entry(resource.clone()).or_default().insert(item.key, stored.clone());
+            let event = if previous.is_some() { EventType::Modified } else { EventType::Added };
+            state.tell_listeners(&StoreEvent {
+                resource,
+                event,
+                revision: stored.revision,
+                object: stored,
+                previous,
+            });
+        }
+        for (resource, gone) in before {
+            for object in gone.into_values() {
+                state.tell_listeners(&StoreEvent {
+                    resource: resource.clone(),
+                    event: EventType::Deleted,
+                    revision: object.revision,
+                    object: object.clone(),
+                    previous: Some(object),
+                });
+            }
+        }
+    }
+
     /// Changes of a resource after a revision, past and to come.
     pub(super) fn watch(
         &self,
@@ -358,10 +416,14 @@ impl State {
         receiver
     }
 
-    fn tell(&mut self, event: StoreEvent) {
+    fn tell_listeners(&self, event: &StoreEvent) {
         for listener in &self.on_change {
-            listener(&event);
+            listener(event);
         }
+    }
+
+    fn tell(&mut self, event: StoreEvent) {
+        self.tell_listeners(&event);
         let event = Arc::new(event);
         let mut closed = false;
         for (resource, sender) in &self.watchers {

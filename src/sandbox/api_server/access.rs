@@ -35,15 +35,27 @@ impl Peer {
 
 /// What signs and checks tokens.
 pub(super) struct Tokens {
+    secret: Vec<u8>,
     key: hmac::Key,
 }
 
 impl Tokens {
     /// A key that nobody else has. `None` where the machine gives no randomness.
     pub(super) fn new() -> Option<Self> {
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).ok()?;
-        Some(Self { key })
+        let mut secret = vec![0; 32];
+        aws_lc_rs::rand::fill(&mut secret).ok()?;
+        Self::of(secret)
+    }
+
+    /// The key of a server that was saved. `None` for one that is too short to keep anybody out.
+    pub(super) fn of(secret: Vec<u8>) -> Option<Self> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        (secret.len() >= 32).then_some(Self { secret, key })
+    }
+
+    /// What the key is made of.
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.secret
     }
 }
 
@@ -120,7 +132,7 @@ impl ApiServer {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let header = json!({"alg": "HS256", "typ": "JWT"});
         let text = format!("{}.{}", part(&header), part(claims));
-        let signature = hmac::sign(&self.tokens.as_ref()?.key, text.as_bytes());
+        let signature = hmac::sign(&self.tokens.read().as_ref()?.key, text.as_bytes());
         Some(format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
 
@@ -128,7 +140,7 @@ impl ApiServer {
     pub(super) fn claims_of(&self, token: &str) -> Option<Value> {
         let (text, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        hmac::verify(&self.tokens.as_ref()?.key, text.as_bytes(), &signature).ok()?;
+        hmac::verify(&self.tokens.read().as_ref()?.key, text.as_bytes(), &signature).ok()?;
         let (_, claims) = text.split_once('.')?;
         let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
         (claims["exp"].as_i64()? > self.now().as_second() && claims["iss"] == ISSUER)

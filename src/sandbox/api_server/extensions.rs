@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::kinds::{Kind, metadata_text};
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
+use crate::sandbox::faults::HookFault;
 use crate::sandbox::mesh::webhook as simulated;
 use crate::sandbox::store::GroupResource;
 use crate::sandbox::validation::policy::{self, ParamQuery, Policy};
@@ -216,12 +217,17 @@ fn call(server: &ApiServer, hook: &Hook, admitted: &Admitted<'_>) -> Result<(), 
     if admitted.dry_run && hook.has_side_effects {
         return Err(status::bad_request(hook.refuses_dry_run()));
     }
-    let unreachable = match &hook.target {
-        Target::Url(_) => {
+    let fault = server.faults.hook(&hook.name);
+    if let Some(HookFault::Denies(why)) = fault {
+        return Err(denial(hook, &why));
+    }
+    let unreachable = match (&hook.target, fault) {
+        (_, Some(HookFault::Unreachable(why))) => hook.unreachable(&why),
+        (Target::Url(_), _) => {
             server.note_not_modelled(&format!("the admission webhook {} at a URL", hook.name));
             hook.unreachable("the sandbox calls no webhooks by URL")
         }
-        Target::Service { namespace, name, path, .. } => {
+        (Target::Service { namespace, name, path, .. }, _) => {
             match simulated::reachable(server, namespace, name) {
                 Err(why) => hook.unreachable(&why),
                 Ok(()) if !simulated::is_modelled(name) => {
@@ -232,13 +238,8 @@ fn call(server: &ApiServer, hook: &Hook, admitted: &Admitted<'_>) -> Result<(), 
                 }
                 Ok(()) => {
                     let Some(object) = admitted.object else { return Ok(()) };
-                    return simulated::review(server, name, path, object).map_err(|why| {
-                        let (code, reason, message) =
-                            hook.denied(&json!({ "message": why, "reason": "" }));
-                        let reason =
-                            if reason.is_empty() { "BadRequest".to_owned() } else { reason };
-                        Status { code, reason, message, details: Value::Null }
-                    });
+                    return simulated::review(server, name, path, object)
+                        .map_err(|why| denial(hook, &why));
                 }
             }
         }
@@ -248,4 +249,11 @@ fn call(server: &ApiServer, hook: &Hook, admitted: &Admitted<'_>) -> Result<(), 
     }
     let why = unreachable.strip_prefix("Internal error occurred: ").unwrap_or(&unreachable);
     Err(status::internal(why))
+}
+
+/// The refusal of a webhook that says why.
+fn denial(hook: &Hook, why: &str) -> Status {
+    let (code, reason, message) = hook.denied(&json!({ "message": why, "reason": "" }));
+    let reason = if reason.is_empty() { "BadRequest".to_owned() } else { reason };
+    Status { code, reason, message, details: Value::Null }
 }

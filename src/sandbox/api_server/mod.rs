@@ -15,13 +15,14 @@ mod extensions;
 mod go_decode;
 pub(crate) mod http;
 mod json;
-mod kinds;
+pub(crate) mod kinds;
 mod normalise;
 mod random;
 mod rules;
 pub(crate) mod runner;
 mod selectors;
-mod status;
+pub(crate) mod state;
+pub(crate) mod status;
 mod subresources;
 mod table;
 mod verbs;
@@ -36,7 +37,9 @@ use serde_json::Value;
 
 use self::kinds::{Kind, Kinds};
 use self::random::Random;
-use super::api::{Nodes, Status};
+pub(crate) use self::status::group_resource;
+use super::api::{Control, Nodes, Status};
+use super::faults::Faults;
 use super::store::{Store, StoredObject};
 use crate::base::clock::Clock as _;
 use crate::base::virtual_clock::VirtualClock;
@@ -77,7 +80,10 @@ pub(crate) struct ApiServer {
     addresses: Mutex<normalise::Addresses>,
     extensions: extensions::Extensions,
     /// Without them nobody is known by a token.
-    tokens: Option<access::Tokens>,
+    tokens: RwLock<Option<access::Tokens>>,
+    /// What clients are to meet instead of an answer.
+    pub(crate) faults: Faults,
+    control: RwLock<Option<Arc<dyn Control>>>,
 }
 
 /// Who sends a request and how it is to be treated.
@@ -133,13 +139,24 @@ impl ApiServer {
             nodes: RwLock::new(None),
             addresses: Mutex::default(),
             extensions: extensions::Extensions::default(),
-            tokens: access::Tokens::new(),
+            tokens: RwLock::new(access::Tokens::new()),
+            faults: Faults::default(),
+            control: RwLock::new(None),
         })
     }
 
     /// Registers who answers the streams of pods.
     pub(crate) fn set_nodes(&self, nodes: Option<Arc<dyn Nodes>>) {
         *self.nodes.write() = nodes;
+    }
+
+    /// Registers who carries out what a rehearsal asks of its world.
+    pub(crate) fn set_control(&self, control: Arc<dyn Control>) {
+        *self.control.write() = Some(control);
+    }
+
+    fn control(&self) -> Option<Arc<dyn Control>> {
+        self.control.read().clone()
     }
 
     fn nodes(&self) -> Option<Arc<dyn Nodes>> {

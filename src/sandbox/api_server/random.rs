@@ -22,6 +22,16 @@ impl Random {
         Self { state: seed ^ hash }
     }
 
+    /// Where it stands, to go on from there in another process.
+    pub(crate) fn state(&self) -> u64 {
+        self.state
+    }
+
+    /// Goes on from where another one stood.
+    pub(crate) fn set_state(&mut self, state: u64) {
+        self.state = state;
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;

@@ -27,6 +27,8 @@ type Key = (usize, String, String);
 enum Message {
     Change(Change),
     Due(Key, Option<Busy>),
+    /// Something beside the store changed for an object of the controller of that name.
+    Wake(&'static str, String, String, Option<Busy>),
     Stop,
 }
 
@@ -82,6 +84,30 @@ impl Runner {
     }
 }
 
+/// Lets a controller look at an object although nothing was written: the world beside the store changed.
+#[derive(Clone)]
+pub(crate) struct Waker {
+    sender: Sender<Message>,
+    clock: Weak<VirtualClock>,
+}
+
+impl Waker {
+    /// Time stands still until the controller has looked.
+    pub(crate) fn wake(&self, controller: &'static str, namespace: &str, name: &str) {
+        let busy = self.clock.upgrade().and_then(|clock| clock.busy());
+        let message = Message::Wake(controller, namespace.to_owned(), name.to_owned(), busy);
+        // Nobody listens any more when the cluster ends.
+        let _ = self.sender.send(message);
+    }
+}
+
+impl Runner {
+    /// Wakes its controllers.
+    pub(crate) fn waker(&self, server: &ApiServer) -> Waker {
+        Waker { sender: self.sender.clone(), clock: Arc::downgrade(&server.clock) }
+    }
+}
+
 impl Drop for Runner {
     fn drop(&mut self) {
         let _ = self.sender.send(Message::Stop);
@@ -131,6 +157,13 @@ impl Work {
                     held.extend(busy);
                     self.timers.retain(|(timed, _)| *timed != key);
                     self.enqueue(key);
+                }
+                Some(Message::Wake(controller, namespace, name, busy)) => {
+                    held.extend(busy);
+                    let index = self.controllers.iter().position(|one| one.name() == controller);
+                    if let Some(index) = index {
+                        self.enqueue((index, namespace, name));
+                    }
                 }
                 None if self.queue.is_empty() => return,
                 None => {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kinds::{ENDPOINT_SLICES, ENDPOINTS, NAMESPACES, NODES, SERVICES};
-use super::{ClusterFacts, MANAGER, bootstrap_system, object};
+use super::{ClusterFacts, MANAGER, bootstrap_system, node_lifecycle, object};
 use crate::sandbox::api::{Api, Status};
 
 /// The address of the first node; the next ones follow.
@@ -70,29 +70,7 @@ fn node(api: &dyn Api, index: u8) -> Result<(), Status> {
 
 fn node_status(api: &dyn Api, name: &str, index: u8) -> Value {
     let now = object::now(api);
-    let conditions: Vec<Value> = [
-        (
-            "MemoryPressure",
-            "False",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ]
-    .into_iter()
-    .map(|(kind, status, reason, message)| {
-        json!({
-            "lastHeartbeatTime": now,
-            "lastTransitionTime": now,
-            "message": message,
-            "reason": reason,
-            "status": status,
-            "type": kind,
-        })
-    })
-    .collect();
+    let conditions = node_lifecycle::well(&now);
     let resources = json!({
         "cpu": "8",
         "ephemeral-storage": "98831908Ki",

@@ -7,6 +7,7 @@
 
 pub mod bootstrap;
 pub mod kinds;
+pub mod node_lifecycle;
 pub mod object;
 
 mod addresses;

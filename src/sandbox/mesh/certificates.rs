@@ -55,6 +55,16 @@ impl Authority {
         Ok(made)
     }
 
+    /// Goes on as an authority that was saved.
+    ///
+    /// # Errors
+    /// A certificate or key that is none, or of which one is not the other's.
+    pub fn restore(&self, root: Pair) -> Result<(), CertificateError> {
+        Issuer::from_ca_cert_pem(&root.certificate, KeyPair::from_pem(&root.key)?)?;
+        *self.root.lock() = Some(root);
+        Ok(())
+    }
+
     /// A server's certificate for names and addresses.
     pub fn server(&self, names: Vec<String>) -> Result<Pair, CertificateError> {
         let common = names.first().cloned().unwrap_or_default();

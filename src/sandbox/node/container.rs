@@ -133,6 +133,27 @@ impl Container {
         }
     }
 
+    /// A container that another kubelet started, as its status tells: one that runs goes on running.
+    pub(super) fn adopted(spec: &Value, status: &Value, now: Duration) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut container = Self::new(spec);
+        container.restarts =
+            status["restartCount"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        container.id = text(&status["containerID"]);
+        container.last = status["lastState"].clone();
+        if let Some(running) = status["state"].get("running") {
+            container.started_at = text(&running["startedAt"]);
+            container.started = status["started"] == true;
+            container.ready = status["ready"] == true;
+            container.life = Life::Running { since: now, ends: None };
+        } else if let Some(ended) = status["state"].get("terminated") {
+            let code = ended["exitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
+            container.last = status["state"].clone();
+            container.life = Life::Ended { code: code.unwrap_or(1) };
+        }
+        container
+    }
+
     pub(super) fn image(&self) -> &str {
         &self.image
     }
@@ -179,7 +200,10 @@ impl Container {
                 Life::Running { since, ends: Some((at, code)) } if at <= around.now => {
                     self.end(around, since, code);
                 }
-                Life::Running { since, .. } => self.probe(around, since),
+                Life::Running { since, ends } => {
+                    self.meet_fault(around, ends.is_some());
+                    self.probe(around, since);
+                }
                 Life::BackOff { until, .. } if until <= around.now => self.try_again(around),
                 _ => {}
             }
@@ -436,6 +460,24 @@ impl Container {
             let delay = seconds(&readiness["initialDelaySeconds"], 0);
             self.probe_at = Some((since + delay).max(around.now));
             self.probe(around, since);
+        }
+    }
+
+    /// What a fault that was set meanwhile does to a container that runs.
+    fn meet_fault(&mut self, around: &Surroundings<'_>, ends: bool) {
+        let Some(fault) = self.fault(around) else { return };
+        match (fault, &mut self.life) {
+            (Fault::Crash(code), Life::Running { ends: at, .. }) if !ends => {
+                *at = Some((around.now + CRASH_AFTER, code));
+                let time = around.api.clock_text();
+                around.log(&self.name, &[format!("{time}\tfatal\texiting with code {code}")]);
+            }
+            (Fault::NeverReady, _) if self.ready && !around.spec["readinessProbe"].is_null() => {
+                self.ready = false;
+                self.warned = false;
+                self.warn(around, &around.spec["readinessProbe"]);
+            }
+            _ => {}
         }
     }
 

@@ -15,7 +15,9 @@ use crate::sandbox::controllers::kinds::{CONFIG_MAPS, NODES, PODS, SECRETS};
 use crate::sandbox::controllers::object;
 use crate::sandbox::mesh::presence;
 
-const MANAGER: &str = "kubelet";
+/// Its name, to be woken by; also its field manager.
+pub const NAME: &str = "kubelet";
+const MANAGER: &str = NAME;
 
 /// How far a pod came before its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +114,11 @@ impl Controller for Kubelet {
             if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
                 return end_at_once(api, &pod);
             }
-            self.pods.insert(key.clone(), Pod::new(&pod, now));
+            let state = Pod::adopted(&pod, now).unwrap_or_else(|| Pod::new(&pod, now));
+            for container in state.containers.iter().filter(|container| container.is_running()) {
+                self.images.insert((node.to_owned(), container.image().to_owned()));
+            }
+            self.pods.insert(key.clone(), state);
         }
         let Some(mut state) = self.pods.remove(&key) else { return Ok(Requeue::OnChange) };
         let outcome = self.drive(api, &pod, node, &mut state, now);
@@ -139,6 +145,26 @@ impl Pod {
             inits: containers("initContainers"),
             containers: containers("containers"),
         }
+    }
+
+    /// A pod whose status says that a kubelet has started it, as after a restart of that kubelet.
+    fn adopted(pod: &Value, now: Duration) -> Option<Self> {
+        let ip = pod["status"]["podIP"].as_str()?;
+        let containers = |specs: &str, statuses: &str| -> Option<Vec<Container>> {
+            let statuses = object::items(&pod["status"], statuses);
+            let found = object::items(&pod["spec"], specs).iter().map(|spec| {
+                let status = statuses.iter().find(|status| status["name"] == spec["name"])?;
+                Some(Container::adopted(spec, status, now))
+            });
+            found.collect()
+        };
+        Some(Self {
+            uid: object::uid(pod).to_owned(),
+            stage: Stage::Containers,
+            ip: Some(ip.to_owned()),
+            inits: containers("initContainers", "initContainerStatuses")?,
+            containers: containers("containers", "containerStatuses")?,
+        })
     }
 
     fn due(&self) -> Option<Duration> {

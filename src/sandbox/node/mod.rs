@@ -15,8 +15,9 @@ mod pod_status;
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
-pub use kubelet::Kubelet;
+pub use kubelet::{Kubelet, NAME as KUBELET};
 
 /// How an image or a pod misbehaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,17 @@ pub enum Fault {
     Crash(i32),
     /// The container runs but its readiness probe fails.
     NeverReady,
+}
+
+impl Fault {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Unpullable(message) if message.is_empty() => json!({"fault": "unpullable"}),
+            Self::Unpullable(message) => json!({"fault": "unpullable", "message": message}),
+            Self::Crash(code) => json!({"fault": "crash", "exit_code": code}),
+            Self::NeverReady => json!({"fault": "unready"}),
+        }
+    }
 }
 
 /// One line of a container's log, with the cluster's time.
@@ -97,6 +109,37 @@ impl World {
             .find(|((ns, prefix), _)| ns == namespace && pod.starts_with(prefix.as_str()));
         let of_image = || state.images.iter().find(|(part, _)| image.contains(part.as_str()));
         of_pod.map(|(_, fault)| fault).or_else(|| of_image().map(|(_, fault)| fault)).cloned()
+    }
+
+    /// Ends all faults, and returns the nodes that were lost.
+    pub fn heal(&self) -> Vec<String> {
+        let mut state = self.state.lock();
+        state.images.clear();
+        state.pods.clear();
+        std::mem::take(&mut state.lost_nodes)
+    }
+
+    /// The faults that are set, one map each.
+    pub fn faults(&self) -> Vec<Value> {
+        let state = self.state.lock();
+        let images = state.images.iter().map(|(part, fault)| {
+            let mut shown = fault.to_json();
+            shown["of"] = "image".into();
+            shown["name"] = part.as_str().into();
+            shown
+        });
+        let pods = state.pods.iter().map(|((namespace, prefix), fault)| {
+            let mut shown = fault.to_json();
+            shown["of"] = "pod".into();
+            shown["namespace"] = namespace.as_str().into();
+            shown["name"] = prefix.as_str().into();
+            shown
+        });
+        let nodes = state
+            .lost_nodes
+            .iter()
+            .map(|name| json!({"of": "node", "name": name, "fault": "lost"}));
+        images.chain(pods).chain(nodes).collect()
     }
 
     /// Whether a node answers no more.

@@ -19,6 +19,7 @@ mod repl;
 mod script;
 mod secrets;
 mod serve;
+mod served_state;
 mod ssa;
 mod template;
 mod validation;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         script::trials(),
         secrets::trials(),
         serve::trials(),
+        served_state::trials(),
         ssa::trials(),
         template::trials(),
         validation::trials(),

@@ -23,13 +23,13 @@ pub(crate) fn trials() -> Vec<Trial> {
     cases.into_iter().map(|(name, run)| Trial::test(format!("serve/{name}"), run)).collect()
 }
 
-type Case = fn() -> Result<(), Failed>;
+pub(super) type Case = fn() -> Result<(), Failed>;
 
 /// A sandbox in a process of its own; it ends with the case.
 pub(super) struct Sandbox {
     process: Child,
     pub(super) kubeconfig: PathBuf,
-    address: String,
+    pub(super) address: String,
     folder: tempfile::TempDir,
 }
 
@@ -66,8 +66,19 @@ impl Sandbox {
         Err("it has not ended after 10 s".into())
     }
 
+    /// Ends it as an init system does.
+    pub(super) fn terminate(&mut self) -> Result<(), Failed> {
+        Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        let status = self.ended()?;
+        ensure(status.code() == Some(0), format!("it ended with {status}"))
+    }
+
     /// Exit code and output of an expression on it.
-    fn eval(&self, kubeconfig: &Path, expression: &str) -> Result<(Option<i32>, String), Failed> {
+    pub(super) fn eval(
+        &self,
+        kubeconfig: &Path,
+        expression: &str,
+    ) -> Result<(Option<i32>, String), Failed> {
         let output = Command::new(env!("CARGO_BIN_EXE_meshscript"))
             .args(["eval", expression, "--kubeconfig"])
             .arg(kubeconfig)
@@ -86,7 +97,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn ensure(holds: bool, otherwise: impl Into<String>) -> Result<(), Failed> {
+pub(super) fn ensure(holds: bool, otherwise: impl Into<String>) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(otherwise.into().into()) }
 }
 

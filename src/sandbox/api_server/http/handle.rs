@@ -25,6 +25,7 @@ use crate::sandbox::api_server::verbs::watch::{Render, WatchOptions};
 use crate::sandbox::api_server::verbs::write::Written;
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, table};
 use crate::sandbox::authz::{Access, User};
+use crate::sandbox::faults::Outcome;
 use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
 use crate::sandbox::validation::Cause;
@@ -32,17 +33,37 @@ use crate::sandbox::validation::Cause;
 /// The API server's limit for a request body.
 const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
+/// Limit for a saved state, which is no Kubernetes request.
+const MAX_STATE_BYTES: usize = 1 << 30;
+
+/// The connection is to break without an answer: a fault of the rehearsal.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was cut by a fault of the rehearsal")]
+pub(super) struct Cut;
+
 /// Answers one request; a failure is an answer too.
 pub(super) async fn answer(
     server: Arc<ApiServer>,
     peer: &Peer,
     mut request: HttpRequest<Incoming>,
-) -> Reply {
+) -> Result<Reply, Cut> {
     server.clock.touch();
     let write = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    server.counters.count(write);
+    let control = request.uri().path().starts_with("/meshscript/");
+    if !control {
+        server.counters.count(write);
+    }
+    let mut lost = false;
     let outcome = match admit(&server, peer, &request) {
         Ok(user) => {
+            match server.faults.any().then(|| server.faults.meet(&access(&request))).flatten() {
+                Some(Outcome::Cut) => return Err(Cut),
+                Some(Outcome::Refused { code, message, retry_after }) => {
+                    return Ok(reply::refused_by_fault(code, &message, retry_after));
+                }
+                Some(Outcome::AnswerLost) => lost = true,
+                None => {}
+            }
             request.extensions_mut().insert(user);
             let warning = deprecated(request.uri().path());
             let mut outcome = dispatch(&server, request).await;
@@ -54,7 +75,10 @@ pub(super) async fn answer(
         Err(refused) => Err(refused),
     };
     server.clock.touch();
-    outcome.unwrap_or_else(|refused| reply::failure(&refused))
+    if lost {
+        return Err(Cut);
+    }
+    Ok(outcome.unwrap_or_else(|refused| reply::failure(&refused)))
 }
 
 /// What the server says of a built-in kind that is on its way out, with every answer.
@@ -124,6 +148,9 @@ async fn dispatch(
     if let Path::Object(at) = found {
         return object(server, at, request).await;
     }
+    if let Path::Control(function) = found {
+        return control(server, &function, request).await;
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(status::method_not_allowed());
     }
@@ -150,8 +177,26 @@ async fn dispatch(
             Some(document) => reply::json(200, plain, &document),
             None => reply::no_page(),
         },
-        Path::Object(_) | Path::Unknown => reply::no_page(),
+        Path::Object(_) | Path::Control(_) | Path::Unknown => reply::no_page(),
     })
+}
+
+/// A function of the sandbox itself: faults, time, state.
+async fn control(
+    server: &Arc<ApiServer>,
+    function: &str,
+    request: HttpRequest<Incoming>,
+) -> Result<Reply, Status> {
+    let Some(control) = server.control() else { return Ok(reply::no_page()) };
+    if request.method() != Method::POST {
+        return Err(status::method_not_allowed());
+    }
+    let body = Limited::new(request.into_body(), MAX_STATE_BYTES).collect().await;
+    let body = body.map_err(|_| status::too_large("the state is larger than 1 GiB"))?.to_bytes();
+    let arguments: Value = serde_json::from_slice(&body)
+        .map_err(|error| status::bad_request(format!("the arguments are no JSON: {error}")))?;
+    let answer = control.call(function, &arguments)?;
+    Ok(reply::json(200, Form::Json, &answer))
 }
 
 async fn object(

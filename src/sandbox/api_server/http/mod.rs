@@ -8,7 +8,6 @@ mod path;
 mod reply;
 mod streams;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,9 +57,9 @@ where
 fn service(
     server: Arc<ApiServer>,
     peer: Peer,
-) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<reply::Reply, Infallible>> {
+) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<reply::Reply, handle::Cut>> {
     move |request| {
         let (server, peer) = (server.clone(), peer.clone());
-        Box::pin(async move { Ok(handle::answer(server, &peer, request).await) })
+        Box::pin(async move { handle::answer(server, &peer, request).await })
     }
 }

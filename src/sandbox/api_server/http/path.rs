@@ -22,6 +22,8 @@ pub(crate) enum Path {
         version: String,
     },
     Object(ObjectPath),
+    /// A function of the sandbox itself.
+    Control(String),
     Unknown,
 }
 
@@ -44,6 +46,7 @@ pub(crate) fn parse(path: &str) -> Path {
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["version"] => Path::Version,
+        ["meshscript", "v1", function] => Path::Control((*function).to_owned()),
         ["readyz" | "livez" | "healthz", ..] => Path::Health,
         ["api"] => Path::Groups { core: true },
         ["apis"] => Path::Groups { core: false },

@@ -118,6 +118,51 @@ pub(crate) fn failure(refused: &Status) -> Reply {
     reply
 }
 
+/// A refusal that a rehearsal asked for. Without a message 429 is the plain text of a real server that is overloaded.
+pub(crate) fn refused_by_fault(code: u16, message: &str, retry_after: Option<u64>) -> Reply {
+    let mut reply = if code == 429 && message.is_empty() {
+        let text = "Too many requests, please try again later.\n";
+        bytes(429, "text/plain; charset=utf-8", text)
+    } else {
+        let known = StatusCode::from_u16(code).ok().and_then(|code| code.canonical_reason());
+        let words = if message.is_empty() { known.unwrap_or("refused") } else { message };
+        let refused = match code {
+            500 => status::internal(words),
+            _ => Status {
+                code,
+                reason: reason_of(code).to_owned(),
+                message: words.to_owned(),
+                details: Value::Null,
+            },
+        };
+        failure(&refused)
+    };
+    if let Some(seconds) = retry_after {
+        reply.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// `metav1.StatusReason` of an HTTP status.
+fn reason_of(code: u16) -> &'static str {
+    match code {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        405 => "MethodNotAllowed",
+        409 => "Conflict",
+        410 => "Expired",
+        413 => "RequestEntityTooLarge",
+        415 => "UnsupportedMediaType",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "",
+    }
+}
+
 /// `404 page not found`, for paths that are nothing.
 pub(crate) fn no_page() -> Reply {
     bytes(404, "text/plain; charset=utf-8", "404 page not found\n")
