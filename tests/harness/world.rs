@@ -1,7 +1,7 @@
 //! Plays a case on a rehearsal cluster: objects are applied in order, steps between them wait, ask and show.
 //!
 //! A document with `apiVersion: case` is a step. `fixture` plays another file first; `wait` lets the cluster's time pass;
-//! `delete`, `patch` and `fault` change the world; `certificate` makes a TLS Secret; `show` prints objects, `events` the
+//! `delete`, `patch` and `fault` change the world (`nodes` in the first document gives it several); `certificate` makes a TLS Secret; `show` prints objects, `events` the
 //! events of one, `request` what an HTTP client gets, `logs` a container's log.
 
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(crate) fn play(path: &Path) -> Result<String, Failed> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let cluster = Cluster::start(&Options::default())?;
+        let cluster = Cluster::start(&Options { n_nodes: nodes(path)?, ..Options::default() })?;
         let plane = cluster.data_plane();
         let nodes = plane.nodes();
         let mut stage =
@@ -40,6 +40,13 @@ pub(crate) fn play(path: &Path) -> Result<String, Failed> {
         }
         Ok(stage.out)
     })
+}
+
+/// How many nodes the first document asks for (`nodes: 2`); one if it does not.
+fn nodes(path: &Path) -> Result<u8, Failed> {
+    let documents = meshscript::base::yaml::parse_documents(&std::fs::read_to_string(path)?)?;
+    let wanted = documents.first().and_then(|first| first.value["nodes"].as_u64());
+    Ok(u8::try_from(wanted.unwrap_or(1))?)
 }
 
 struct Stage {
@@ -112,7 +119,7 @@ impl Stage {
             }
         }
         if step["fault"].is_object() {
-            self.fault(&step["fault"]);
+            self.fault(&step["fault"])?;
         }
         if step["certificate"].is_object() {
             self.certificate(&step["certificate"])?;
@@ -138,6 +145,7 @@ impl Stage {
         let known = [
             "apiVersion",
             "kind",
+            "nodes",
             "delete",
             "patch",
             "fault",
@@ -177,7 +185,12 @@ impl Stage {
         Ok((resource, namespace, name))
     }
 
-    fn fault(&mut self, fault: &Value) {
+    fn fault(&mut self, fault: &Value) -> Result<(), Failed> {
+        if let Some(node) = fault["node"].as_str() {
+            let arguments = json!({ "name": node, "behaviour": fault["how"] });
+            let set = self.cluster.control().call("set_node", &arguments);
+            return set.map(drop).map_err(|refused| refused.message.into());
+        }
         let what = match text(fault, "how") {
             "unpullable" => Some(Fault::Unpullable(String::new())),
             "crash" => Some(Fault::Crash(1)),
@@ -189,6 +202,7 @@ impl Stage {
             Some(image) => world.set_image(image, what),
             None => world.set_pod(text(fault, "namespace"), text(fault, "pod"), what),
         }
+        Ok(())
     }
 
     fn certificate(&mut self, wanted: &Value) -> Result<(), Failed> {

@@ -82,7 +82,8 @@ pub static FUNCTIONS: &[Function] = &[
         module: "sandbox",
         name: "set_node",
         doc: "Lets a node vanish, or come back.\n\nA node that is lost posts no more: after 50 seconds it is NotReady and \
-              tainted, its pods are not ready, and after their `tolerationSeconds` (300 by default) they are evicted.",
+              tainted and its pods are not ready; as long as another node is ready they are evicted after their \
+              `tolerationSeconds` (300 by default).",
         params: &[
             Param::required("name", Kind::String, "the node"),
             Param::required("behaviour", Kind::String, "`lost`, or `works` to let it come back"),

@@ -73,7 +73,12 @@ impl Controller for NodeLifecycle {
 
     fn keys(&self, _: &dyn Api, change: &Changed) -> Vec<(String, String)> {
         match change.resource.plural.as_str() {
-            "nodes" => vec![object::key(&change.object)],
+            // Whether pods are evicted from lost nodes depends on the others.
+            "nodes" => {
+                let mut keys = vec![object::key(&change.object)];
+                keys.extend(self.lost_since.keys().map(|name| (String::new(), name.clone())));
+                keys
+            }
             // A pod that was bound to a lost node before it could be tainted is to be judged, too.
             "pods" => {
                 let node = change.object["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -103,8 +108,7 @@ impl Controller for NodeLifecycle {
             mark_unknown(api, &node)?;
             return Ok(Requeue::After(Duration::from_millis(1)));
         }
-        if !is_tainted(&node) {
-            taint(api, &node)?;
+        if taint(api, &node)? {
             return Ok(Requeue::After(Duration::from_millis(1)));
         }
         let mut next: Option<Duration> = None;
@@ -168,13 +172,28 @@ fn mark_pod_unready(api: &dyn Api, pod: &Arc<Value>) -> Result<(), Status> {
     Ok(())
 }
 
-fn taint(api: &dyn Api, node: &Value) -> Result<(), Status> {
-    let mut taints = object::items(&node["spec"], "taints").to_vec();
+/// Taints a lost node, and says whether that changed anything. While no other node is ready nobody is evicted: it may be
+/// the control plane that is cut off (a full disruption, in the words of the real controller).
+fn taint(api: &dyn Api, node: &Value) -> Result<bool, Status> {
+    let evicts = api
+        .list(&NODES, "")
+        .iter()
+        .any(|other| object::name(other) != object::name(node) && object::is_true(other, "Ready"));
     let now = object::now(api);
-    for effect in ["NoSchedule", "NoExecute"] {
-        taints.push(json!({ "effect": effect, "key": UNREACHABLE, "timeAdded": now }));
+    let before = object::items(&node["spec"], "taints");
+    let mut taints = before.to_vec();
+    for (effect, wanted) in [("NoSchedule", true), ("NoExecute", evicts)] {
+        let own = |taint: &Value| taint["key"] == UNREACHABLE && taint["effect"] == effect;
+        if !wanted {
+            taints.retain(|taint| !own(taint));
+        } else if !taints.iter().any(own) {
+            taints.push(json!({ "effect": effect, "key": UNREACHABLE, "timeAdded": now }));
+        }
     }
-    set_taints(api, node, taints)
+    if taints == before {
+        return Ok(false);
+    }
+    set_taints(api, node, taints).map(|()| true)
 }
 
 fn set_taints(api: &dyn Api, node: &Value, taints: Vec<Value>) -> Result<(), Status> {

@@ -79,12 +79,8 @@ pub fn choose(api: &dyn Api, pod: &Value) -> Result<String, String> {
     for node in &nodes {
         if node["spec"]["unschedulable"] == true {
             refuse("node(s) were unschedulable".to_owned());
-        } else if let Some(taint) = untolerated(spec, node, &["NoSchedule", "NoExecute"]) {
-            refuse(format!(
-                "node(s) had untolerated taint(s) {{{}: {}}}",
-                taint["key"].as_str().unwrap_or_default(),
-                taint["value"].as_str().unwrap_or_default()
-            ));
+        } else if untolerated(spec, node, &["NoSchedule", "NoExecute"]).is_some() {
+            refuse("node(s) had untolerated taint(s)".to_owned());
         } else if !selected(spec, node) {
             refuse("node(s) didn't match Pod's node affinity/selector".to_owned());
         } else if let Some(lack) = lacking(api, pod, node) {
