@@ -31,8 +31,8 @@ const WEB: &str = r#"
 const POD: &str = r#"let pod = k8s::list("pods", #{ namespace: "default" })[0]; `${pod.metadata.uid} ${pod.status.phase}`"#;
 
 fn last_line(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with("Target"));
-    lines.last().unwrap_or_default().to_owned()
+    let mut lines = text.lines().filter(|line| !line.starts_with("Target"));
+    lines.next_back().unwrap_or_default().to_owned()
 }
 
 fn restart() -> Result<(), Failed> {
