@@ -428,7 +428,11 @@ fn context(
         request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     };
     let manager = match query.text("fieldManager") {
-        "" => header("user-agent").split('/').next().unwrap_or_default().to_owned(),
+        // What a client calls itself is cut to what a manager's name may be.
+        "" => {
+            let name = header("user-agent").split('/').next().unwrap_or_default();
+            name.chars().filter(|found| !found.is_control()).take(128).collect()
+        }
         given => given.to_owned(),
     };
     let is_apply = header("content-type").starts_with("application/apply-patch+yaml");
