@@ -76,7 +76,10 @@ impl Controller for ControlPlane {
         }
         if presence::reads(api, "gatewayclasses") {
             for class in [Class::Gateway, Class::Remote, Class::Waypoint] {
-                gateway_class(api, class)?;
+                own_class(api, class)?;
+            }
+            for class in api.list(&GATEWAY_CLASSES, "") {
+                accept_class(api, &class)?;
             }
         }
         webhooks(api, root, &istiod, &STANDARD.encode(&pair.certificate))
@@ -163,7 +166,8 @@ fn config_map(api: &dyn Api, namespace: &str, name: &str, data: &Value) -> Resul
     }
 }
 
-fn gateway_class(api: &dyn Api, class: Class) -> Result<(), Status> {
+/// Makes one of the three classes that istiod brings along.
+fn own_class(api: &dyn Api, class: Class) -> Result<(), Status> {
     let (name, description) = match class {
         Class::Gateway => ("istio", "The default Istio GatewayClass"),
         Class::Remote => {
@@ -171,31 +175,36 @@ fn gateway_class(api: &dyn Api, class: Class) -> Result<(), Status> {
         }
         Class::Waypoint => ("istio-waypoint", "The default Istio waypoint GatewayClass"),
     };
-    let found = match api.get(&GATEWAY_CLASSES, "", name) {
-        Some(found) => found,
-        None => api.create(
-            MANAGER,
-            json!({
-                "apiVersion": "gateway.networking.k8s.io/v1",
-                "kind": "GatewayClass",
-                "metadata": { "name": name },
-                "spec": { "controllerName": class.controller(), "description": description },
-            }),
-        )?,
-    };
-    if found["spec"]["controllerName"] != class.controller() {
+    if api.get(&GATEWAY_CLASSES, "", name).is_some() {
+        return Ok(());
+    }
+    let made = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "GatewayClass",
+        "metadata": { "name": name },
+        "spec": { "controllerName": class.controller(), "description": description },
+    });
+    api.create(MANAGER, made).map(drop)
+}
+
+/// Accepts a class, whoever made it, if it names one of istiod's controllers.
+fn accept_class(api: &dyn Api, found: &Value) -> Result<(), Status> {
+    let ours = [Class::Gateway, Class::Remote, Class::Waypoint]
+        .iter()
+        .any(|class| found["spec"]["controllerName"] == class.controller());
+    if !ours || object::is_deleting(found) {
         return Ok(());
     }
     let mut conditions = object::items(&found["status"], "conditions").to_vec();
     let accepted = Condition::new("Accepted", true, "Accepted", "Handled by Istio controller");
-    let generation = object::generation(&found);
+    let generation = object::generation(found);
     object::set_condition(&mut conditions, &accepted, Some(generation), &object::now(api));
     let mut status = found["status"].clone();
     if !status.is_object() {
         status = json!({});
     }
     status["conditions"] = Value::Array(conditions);
-    object::put_status(api, MANAGER, &found, status)
+    object::put_status(api, MANAGER, found, status)
 }
 
 /// First the caBundle, then, when the webhook was seen at work, the failure policy of the validating ones.
