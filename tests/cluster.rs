@@ -17,6 +17,10 @@ mod normal;
 mod refusals;
 #[path = "cluster/releases.rs"]
 mod releases;
+#[path = "cluster/routing.rs"]
+mod routing;
+#[path = "harness/routing.rs"]
+mod routing_play;
 #[path = "cluster/worlds.rs"]
 mod worlds;
 
@@ -42,7 +46,16 @@ fn main() -> ExitCode {
     // Each builds on what the one before left in the cluster; the last ones empty it. What stands side by side runs at the
     // same time: releases have namespaces of their own, and runs that are killed are mostly waited for.
     let rounds: Vec<Vec<Vec<Scenario>>> = vec![
-        vec![[guide::FIRST, worlds::SCENARIOS, guide::AFTER, refusals::SCENARIOS].concat()],
+        vec![
+            [
+                guide::FIRST,
+                worlds::SCENARIOS,
+                guide::AFTER,
+                refusals::SCENARIOS,
+                routing::SCENARIOS,
+            ]
+            .concat(),
+        ],
         vec![kill::OF_THE_GUIDE.to_vec(), of_releases],
         vec![[guide::LAST, istio::SCENARIOS].concat()],
     ];

@@ -7,6 +7,7 @@ use libtest_mimic::{Failed, Trial};
 
 pub(crate) mod helm;
 mod kinds;
+pub(crate) mod routing;
 pub(crate) mod stand_in;
 pub(crate) mod world;
 

@@ -481,6 +481,8 @@ fn masked_text(text: &str) -> String {
             r"-[bcdfghjklmnpqrstvwxz2456789]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b",
             "-<hash>-<id>",
         ),
+        // Which of two pods comes first is the machine's luck.
+        (r"->10\.244\.\d+\.\d+:", "-><pod>:"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     ];
     let mut text = text.to_owned();

@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use crate::sandbox::api::Api;
 use crate::sandbox::controllers::endpoints::target_port;
-use crate::sandbox::controllers::kinds::{L2_ADVERTISEMENTS, NODES, PODS, SERVICES};
+use crate::sandbox::controllers::kinds::{
+    ENDPOINT_SLICES, L2_ADVERTISEMENTS, NODES, PODS, SERVICES,
+};
 use crate::sandbox::controllers::object;
 
 /// What an address and a port lead to.
@@ -41,6 +43,42 @@ pub(super) fn ready_pods(api: &dyn Api, service: &Value) -> Vec<Arc<Value>> {
         .collect()
 }
 
+/// Who answers for a port of a Service, and on which port of theirs: the ready pods that it selects, or those whose addresses
+/// somebody put into EndpointSlices.
+pub(super) fn endpoints(api: &dyn Api, service: &Value, port: &Value) -> Vec<(Arc<Value>, u16)> {
+    let selects = service["spec"]["selector"].as_object().is_some_and(|map| !map.is_empty());
+    if selects {
+        return ready_pods(api, service)
+            .into_iter()
+            .filter_map(|pod| target_port(port, &pod).map(|target| (pod, target)))
+            .collect();
+    }
+    let name = port["name"].as_str().unwrap_or_default();
+    let mut found = Vec::new();
+    for slice in api.list(&ENDPOINT_SLICES, object::namespace(service)) {
+        if object::label(&slice, "kubernetes.io/service-name") != Some(object::name(service)) {
+            continue;
+        }
+        let target = object::items(&slice, "ports")
+            .iter()
+            .find(|found| found["name"].as_str().unwrap_or_default() == name)
+            .and_then(|found| number(&found["port"]));
+        let Some(target) = target else { continue };
+        let addresses = object::items(&slice, "endpoints")
+            .iter()
+            .filter(|endpoint| endpoint["conditions"]["ready"] != false)
+            .flat_map(|endpoint| object::items(endpoint, "addresses"))
+            .filter_map(Value::as_str);
+        for address in addresses {
+            let pod = api.list(&PODS, "").into_iter().find(|pod| {
+                pod["status"]["podIP"] == address && pod["spec"]["hostNetwork"] != true
+            });
+            found.extend(pod.map(|pod| (pod, target)));
+        }
+    }
+    found
+}
+
 /// Chooses among the pods of a Service, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct RoundRobin(AtomicUsize);
@@ -65,9 +103,8 @@ pub(super) fn service_port<'a>(service: &'a Value, port: &str) -> Option<&'a Val
 }
 
 fn through(api: &dyn Api, turn: &RoundRobin, service: Arc<Value>, port: &Value) -> Destination {
-    let Some(pod) = turn.choose(&ready_pods(api, &service)) else { return Destination::Refused };
-    match target_port(port, &pod) {
-        Some(target) => Destination::Pod { pod, port: target, service: Some(service) },
+    match turn.choose(&endpoints(api, &service, port)) {
+        Some((pod, port)) => Destination::Pod { pod, port, service: Some(service) },
         None => Destination::Refused,
     }
 }

@@ -1,9 +1,9 @@
 //! What proxies and istiod tell about themselves: Envoy's and ztunnel's admin ports, istiod's debug port, readiness.
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::body::Body;
 use super::http_server::{json as json_response, plain};
 use super::{DataPlane, dump};
 use crate::sandbox::controllers::kinds::PODS;
@@ -20,7 +20,7 @@ pub(super) fn listens(program: Program, port: u16, loopback: bool) -> bool {
         Program::Istiod => matches!(port, 8_080 | 15_014),
         Program::Cni => matches!(port, 8_000 | 15_014),
         Program::MetalLbController | Program::MetalLbSpeaker => port == 7_472,
-        Program::Httpbin | Program::Other => false,
+        Program::Httpbin | Program::EchoBasic | Program::Other => false,
     }
 }
 
@@ -36,13 +36,13 @@ pub(super) fn agent_request(command: &[String]) -> Option<(u16, String)> {
 }
 
 /// The answer to a request on an admin port.
-pub(super) fn answer(
+pub(super) fn answer<B>(
     plane: &DataPlane,
     pod: &Value,
     program: Program,
     port: u16,
-    request: &Request<Bytes>,
-) -> Response<Bytes> {
+    request: &Request<B>,
+) -> Response<Body> {
     let path = request.uri().path();
     let query = request.uri().query().unwrap_or_default();
     match (program, port, path) {
@@ -97,7 +97,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
-fn ready(pod: &Value) -> Response<Bytes> {
+fn ready(pod: &Value) -> Response<Body> {
     if object::is_true(pod, "Ready") {
         plain(StatusCode::OK, "")
     } else {

@@ -1,21 +1,21 @@
-//! Envoy as a gateway: listeners, TLS by SNI, routing, filters.
+//! Envoy as a gateway: listeners, TLS by SNI, and what happens to every request before and after its rule.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use serde_json::Value;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::DataPlane;
-use super::http_server::{self, authority_of, host_of, plain};
+use super::body::{self, Body};
+use super::filters::{strip_connection, upgrade_of};
+use super::forward::{self, Entrance, Outcome};
+use super::http_server::{self, host_of};
 use super::pipe::Pipe;
 use super::policy::{self, Peer};
-use super::routes::{self, Entry};
+use super::routes::{self, Server};
 use crate::base::clock::Clock as _;
 use crate::sandbox::controllers::kinds::{GATEWAYS, SECRETS};
 use crate::sandbox::controllers::object;
@@ -33,7 +33,7 @@ pub(super) fn gateway_of(plane: &DataPlane, pod: &Value) -> Option<Arc<Value>> {
 
 /// Whether the gateway's Envoy listens on a port.
 pub(super) fn listens(plane: &DataPlane, gateway: &Value, port: u16) -> bool {
-    !routes::listeners_on(&*plane.api, gateway, port).is_empty()
+    !routes::servers_on(&*plane.api, gateway, port).is_empty()
 }
 
 #[derive(Debug)]
@@ -73,79 +73,108 @@ pub(super) async fn serve(
     stream: Pipe,
 ) {
     let Some(gateway) = gateway_of(&plane, &pod) else { return stream.reset() };
-    let listeners = routes::listeners_on(&*plane.api, &gateway, port);
-    let Some(first) = listeners.first() else { return stream.reset() };
+    let servers = routes::servers_on(&*plane.api, &gateway, port);
+    let Some(first) = servers.first().map(Server::first) else { return stream.reset() };
     let clock = plane.api.clock();
+    let place = Arc::new(Place { plane, pod, gateway, port, client });
     if first.protocol == "HTTP" {
-        let answer = move |request: Request<Bytes>| {
-            let (plane, pod, gateway, client) =
-                (Arc::clone(&plane), Arc::clone(&pod), Arc::clone(&gateway), client.clone());
-            async move { answer(&plane, &pod, &gateway, port, None, &client, request).await }
+        let answer = move |request: Request<Body>| {
+            let place = Arc::clone(&place);
+            async move { answer(&place, None, request).await }
         };
         return http_server::serve(stream, clock, answer).await;
     }
     if first.protocol != "HTTPS" {
-        plane.api.not_modelled(&format!("a gateway listener of protocol {}", first.protocol));
+        let what = format!("a gateway listener of protocol {}", first.protocol);
+        place.plane.api.not_modelled(&what);
         return stream.reset();
     }
     let cutter = stream.cutter();
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let Ok(start) = acceptor.await else { return };
     let name = start.client_hello().server_name().map(str::to_lowercase).unwrap_or_default();
-    let listener = routes::listener_for(&listeners, &name).cloned();
-    let config = listener.as_ref().and_then(|listener| tls_config(&plane, listener));
-    let (Some(listener), Some(config)) = (listener, config) else {
+    let server = routes::server_for(&servers, &name).map(Server::first).cloned();
+    let config = server.as_ref().and_then(|listener| tls_config(&place.plane, listener));
+    let (Some(listener), Some(config)) = (server, config) else {
         // No filter chain for this name: Envoy closes without an alert.
         cutter.store(true, std::sync::atomic::Ordering::SeqCst);
         return;
     };
     let Ok(stream) = start.into_stream(config).await else { return };
-    let answer = move |request: Request<Bytes>| {
-        let (plane, pod, gateway) = (Arc::clone(&plane), Arc::clone(&pod), Arc::clone(&gateway));
-        let (client, listener) = (client.clone(), listener.clone());
-        async move { answer(&plane, &pod, &gateway, port, Some(&listener), &client, request).await }
+    let answer = move |request: Request<Body>| {
+        let (place, listener) = (Arc::clone(&place), listener.clone());
+        async move { answer(&place, Some(&listener), request).await }
     };
     http_server::serve(stream, clock, answer).await;
 }
 
-/// One request: its listener, virtual host, rule, filters and backend.
-async fn answer(
-    plane: &Arc<DataPlane>,
-    pod: &Arc<Value>,
-    gateway: &Arc<Value>,
+/// Where a connection came in.
+struct Place {
+    plane: Arc<DataPlane>,
+    pod: Arc<Value>,
+    gateway: Arc<Value>,
     port: u16,
+    client: String,
+}
+
+/// One request: its virtual host, rule, filters and backend, as the configuration is now.
+async fn answer(
+    place: &Place,
     secure: Option<&Listener>,
-    client: &str,
-    mut request: Request<Bytes>,
-) -> Response<Bytes> {
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let plane = &place.plane;
     let began = plane.api.clock().monotonic();
-    let host = host_of(&request);
-    let listeners = routes::listeners_on(&*plane.api, gateway, port);
-    let listener = match secure {
-        Some(listener) => listeners
-            .iter()
-            .find(|found| found.name == listener.name && found.owner == listener.owner),
-        None => routes::listener_for(&listeners, &host),
-    };
-    let caller = Peer { identity: None, address: client.to_owned() };
-    let policies = gateway_policies(plane, gateway);
-    let (mut response, upstream) = if !policy::at_proxy(&policies, &request, &caller, port) {
-        (plain(StatusCode::FORBIDDEN, "RBAC: access denied"), false)
+    let caller = Peer { identity: None, address: place.client.clone() };
+    let policies = gateway_policies(plane, &place.gateway);
+    let wants = upgrade_of(request.headers());
+    let is_websocket = wants.as_deref() == Some("websocket");
+    normalise_path(&mut request);
+    let is_grpc = request
+        .headers()
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let outcome = if wants.is_some_and(|wants| wants != "h2c" && !is_websocket) {
+        Outcome::local(StatusCode::FORBIDDEN, "")
+    } else if !policy::at_proxy(&policies, &request, &caller, place.port) {
+        Outcome::local(StatusCode::FORBIDDEN, "RBAC: access denied")
     } else {
-        let hosts = listener
-            .map(|listener| routes::virtual_hosts(&*plane.api, gateway, listener))
+        let host = host_of(&request);
+        let servers = routes::servers_on(&*plane.api, &place.gateway, place.port);
+        let server = servers.iter().find(|server| match secure {
+            None => server.first().protocol == "HTTP",
+            Some(own) => server.first().name == own.name && server.first().owner == own.owner,
+        });
+        let hosts = server
+            .map(|server| routes::virtual_hosts(&*plane.api, &place.gateway, server))
             .unwrap_or_default();
         let entry =
             routes::host_for(&hosts, &host).and_then(|host| routes::entry_for(host, &request));
         match entry {
-            None => (plain(StatusCode::NOT_FOUND, ""), false),
+            None => Outcome::local(StatusCode::NOT_FOUND, ""),
             Some(entry) => {
-                forwarded(plane, &mut request, client, secure.is_some());
-                follow(plane, pod, entry, port, secure.is_some(), request).await
+                if !is_websocket {
+                    strip_connection(request.headers_mut());
+                }
+                forwarded(plane, &mut request, &place.client, secure.is_some());
+                let entrance =
+                    Entrance { pod: &place.pod, port: place.port, secure: secure.is_some() };
+                forward::follow(plane, entrance, entry, request).await
             }
         }
     };
+    let Outcome { mut response, upstream } = outcome;
+    if is_grpc && !upstream {
+        let (parts, body) = response.into_parts();
+        let text = body::whole(body).await.unwrap_or_default();
+        let empty = Response::from_parts(parts, body::full(Vec::new()));
+        response = http_server::for_grpc(empty, &String::from_utf8_lossy(&text));
+    }
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
+    if !switches {
+        strip_connection(headers);
+    }
     if upstream {
         let spent = plane.api.clock().monotonic().saturating_sub(began).as_millis();
         if let Ok(value) = HeaderValue::from_str(&spent.to_string()) {
@@ -160,6 +189,58 @@ async fn answer(
     }
     headers.insert("server", HeaderValue::from_static("istio-envoy"));
     response
+}
+
+/// Whether a byte stands for itself in a path, however it is written.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Resolves `.` and `..` in the path and writes plain characters plainly, as Istio's default normalisation (`BASE`) does;
+/// slashes stay as they are.
+fn normalise_path(request: &mut Request<Body>) {
+    let path = request.uri().path();
+    let mut plain = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(first) = rest.chars().next() {
+        let byte = rest.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|byte| first == '%' && is_unreserved(*byte)) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                rest = &rest[3..];
+            }
+            None => {
+                plain.push(if first == '\\' { '/' } else { first });
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    let parts: Vec<&str> = plain.split('/').skip(1).collect();
+    for (index, part) in parts.iter().enumerate() {
+        let last = index + 1 == parts.len();
+        // A parameter does not hide a dot segment.
+        let dots = part.split(';').next().filter(|dots| matches!(*dots, "." | ".."));
+        match dots.unwrap_or(part) {
+            "." if last => kept.push(""),
+            "." => {}
+            ".." => {
+                kept.pop();
+                if last {
+                    kept.push("");
+                }
+            }
+            _ => kept.push(part),
+        }
+    }
+    let mut whole = format!("/{}", kept.join("/"));
+    if whole == path || !path.starts_with('/') {
+        return;
+    }
+    if let Some(query) = request.uri().query() {
+        whole = format!("{whole}?{query}");
+    }
+    super::filters::set_path(request, &whole);
 }
 
 /// Policies that a gateway enforces: by target, and the older ones by selector or for a whole namespace.
@@ -188,9 +269,36 @@ fn gateway_policies(plane: &DataPlane, gateway: &Value) -> Vec<Arc<Value>> {
     found
 }
 
+/// Headers by which those inside steer Envoy: from outside they are not heard.
+const NOT_FROM_OUTSIDE: &[&str] = &[
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
 /// The headers that Envoy adds at the edge.
-fn forwarded(plane: &DataPlane, request: &mut Request<Bytes>, client: &str, secure: bool) {
+fn forwarded(plane: &DataPlane, request: &mut Request<Body>, client: &str, secure: bool) {
     let headers = request.headers_mut();
+    for name in NOT_FROM_OUTSIDE {
+        headers.remove(*name);
+    }
     let earlier = headers
         .get("x-forwarded-for")
         .and_then(|value| value.to_str().ok())
@@ -200,261 +308,10 @@ fn forwarded(plane: &DataPlane, request: &mut Request<Bytes>, client: &str, secu
         ("x-forwarded-for", format!("{earlier}{client}")),
         ("x-forwarded-proto", if secure { "https" } else { "http" }.to_owned()),
         ("x-envoy-external-address", client.to_owned()),
-        ("x-envoy-attempt-count", "1".to_owned()),
         ("x-request-id", plane.api.random_uid()),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-}
-
-/// Applies a rule. The flag says whether an upstream answered.
-async fn follow(
-    plane: &Arc<DataPlane>,
-    pod: &Arc<Value>,
-    entry: &Entry,
-    port: u16,
-    secure: bool,
-    mut request: Request<Bytes>,
-) -> (Response<Bytes>, bool) {
-    let rule = entry.rule();
-    let filters = object::items(rule, "filters");
-    for filter in filters {
-        match filter["type"].as_str().unwrap_or_default() {
-            "RequestHeaderModifier" => {
-                modify(request.headers_mut(), &filter["requestHeaderModifier"]);
-            }
-            "RequestRedirect" => {
-                return (
-                    redirect(&filter["requestRedirect"], entry, port, secure, &request),
-                    false,
-                );
-            }
-            "URLRewrite" => rewrite(&filter["urlRewrite"], entry, &mut request),
-            "RequestMirror" => mirror(plane, pod, entry, &filter["requestMirror"], &request),
-            "ResponseHeaderModifier" => {}
-            other => plane.api.not_modelled(&format!("the HTTPRoute filter {other}")),
-        }
-    }
-    let backends = object::items(rule, "backendRefs");
-    let Some(backend) = choose(plane, backends) else {
-        return (plain(StatusCode::INTERNAL_SERVER_ERROR, ""), false);
-    };
-    if attach::backend_problem(&*plane.api, &entry.route, backend).is_some() {
-        return (plain(StatusCode::INTERNAL_SERVER_ERROR, ""), false);
-    }
-    for filter in object::items(backend, "filters") {
-        if filter["type"] == "RequestHeaderModifier" {
-            modify(request.headers_mut(), &filter["requestHeaderModifier"]);
-        }
-    }
-    let mut response = with_timeout(plane, rule, call(plane, pod, entry, backend, request)).await;
-    for filter in filters.iter().chain(object::items(backend, "filters")) {
-        if filter["type"] == "ResponseHeaderModifier" {
-            modify(response.headers_mut(), &filter["responseHeaderModifier"]);
-        }
-    }
-    (response, true)
-}
-
-async fn call(
-    plane: &Arc<DataPlane>,
-    pod: &Arc<Value>,
-    entry: &Entry,
-    backend: &Value,
-    request: Request<Bytes>,
-) -> Response<Bytes> {
-    let own = object::namespace(&entry.route);
-    let namespace = backend["namespace"].as_str().unwrap_or(own);
-    let name = backend["name"].as_str().unwrap_or_default();
-    let port = backend["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-    let caller = Peer {
-        identity: Some(policy::identity(pod)),
-        address: pod["status"]["podIP"].as_str().unwrap_or_default().to_owned(),
-    };
-    plane.call_service(&caller, pod, (namespace, name), port, request).await
-}
-
-/// `timeouts.request` and `timeouts.backendRequest`; without retries the shorter one decides.
-async fn with_timeout(
-    plane: &DataPlane,
-    rule: &Value,
-    work: impl Future<Output = Response<Bytes>>,
-) -> Response<Bytes> {
-    let span = |field: &str| {
-        let text = rule["timeouts"][field].as_str()?;
-        crate::base::duration::parse(text).ok().filter(|span| *span > Duration::ZERO)
-    };
-    let limit = span("backendRequest").or_else(|| span("request"));
-    let Some(limit) = limit else { return work.await };
-    tokio::select! {
-        biased;
-        response = work => response,
-        () = plane.api.clock().event_in(limit) => {
-            plain(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout")
-        }
-    }
-}
-
-/// A backend by weight: the shares come out exactly, spread evenly over the requests.
-fn choose<'a>(plane: &DataPlane, backends: &'a [Value]) -> Option<&'a Value> {
-    let weight = |backend: &Value| backend["weight"].as_u64().unwrap_or(1);
-    let total: u64 = backends.iter().map(weight).sum();
-    if total == 0 {
-        return None;
-    }
-    if backends.len() == 1 {
-        return backends.first();
-    }
-    // A stride that shares no factor with the total visits every slot once per round.
-    let turn = plane.next_turn();
-    let mut stride = (total * 618 / 1_000).max(1);
-    while gcd(stride, total) != 1 {
-        stride += 1;
-    }
-    let mut slot = turn.wrapping_mul(stride) % total;
-    backends.iter().find(|backend| {
-        let own = weight(backend);
-        let found = slot < own;
-        slot = slot.saturating_sub(own);
-        found
-    })
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn modify(headers: &mut http::HeaderMap, modifier: &Value) {
-    let pair = |header: &Value| {
-        let name = HeaderName::try_from(header["name"].as_str()?).ok()?;
-        Some((name, HeaderValue::from_str(header["value"].as_str()?).ok()?))
-    };
-    for (name, value) in object::items(modifier, "set").iter().filter_map(pair) {
-        headers.insert(name, value);
-    }
-    for (name, value) in object::items(modifier, "add").iter().filter_map(pair) {
-        // Envoy joins what it adds to a header that is there.
-        let joined = headers
-            .get(&name)
-            .and_then(|old| old.to_str().ok())
-            .map(|old| format!("{old},{}", value.to_str().unwrap_or_default()));
-        let value = joined.and_then(|text| HeaderValue::from_str(&text).ok()).unwrap_or(value);
-        headers.insert(name, value);
-    }
-    for name in object::items(modifier, "remove").iter().filter_map(Value::as_str) {
-        headers.remove(name);
-    }
-}
-
-/// The path after a `path` modifier of a rewrite or redirect.
-fn new_path(modifier: &Value, entry: &Entry, path: &str) -> String {
-    if let Some(full) = modifier["replaceFullPath"].as_str() {
-        return full.to_owned();
-    }
-    let Some(replacement) = modifier["replacePrefixMatch"].as_str() else { return path.to_owned() };
-    let prefix = entry.prefix().unwrap_or("/").trim_end_matches('/');
-    let rest = path.strip_prefix(prefix).unwrap_or(path).trim_start_matches('/');
-    let joined = match (replacement.trim_end_matches('/'), rest) {
-        ("", "") => "/".to_owned(),
-        (base, "") => base.to_owned(),
-        (base, rest) => format!("{base}/{rest}"),
-    };
-    // A trailing slash of the request stays.
-    if path.ends_with('/') && !joined.ends_with('/') { joined + "/" } else { joined }
-}
-
-fn with_query(path: String, uri: &Uri) -> String {
-    match uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    }
-}
-
-fn rewrite(rewrite: &Value, entry: &Entry, request: &mut Request<Bytes>) {
-    let path = new_path(&rewrite["path"], entry, request.uri().path());
-    let original = request.uri().path().to_owned();
-    if path != original
-        && let Ok(value) = HeaderValue::from_str(&with_query(original, request.uri()))
-    {
-        request.headers_mut().insert("x-envoy-original-path", value);
-    }
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query =
-        PathAndQuery::try_from(with_query(path, request.uri())).ok().or(parts.path_and_query);
-    if let Some(host) = rewrite["hostname"].as_str() {
-        if let Ok(value) = HeaderValue::from_str(host) {
-            if let Ok(original) = HeaderValue::from_str(&authority_of(request)) {
-                request.headers_mut().insert("x-envoy-original-host", original);
-            }
-            request.headers_mut().insert("host", value);
-        }
-        if parts.authority.is_some() {
-            parts.authority = Authority::try_from(host).ok();
-        }
-    }
-    if parts.authority.is_some() && parts.scheme.is_none() {
-        parts.scheme = Some(Scheme::HTTP);
-    }
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-}
-
-fn redirect(
-    redirect: &Value,
-    entry: &Entry,
-    port: u16,
-    secure: bool,
-    request: &Request<Bytes>,
-) -> Response<Bytes> {
-    let own_scheme = if secure { "https" } else { "http" };
-    let scheme = redirect["scheme"].as_str().unwrap_or(own_scheme);
-    let host = redirect["hostname"].as_str().map_or_else(|| host_of(request), str::to_owned);
-    let default = |scheme: &str| if scheme == "https" { 443 } else { 80 };
-    let wanted = match redirect["port"].as_u64() {
-        Some(port) => port,
-        None if redirect["scheme"].is_string() => default(scheme),
-        None => u64::from(port),
-    };
-    let suffix = if wanted == default(scheme) { String::new() } else { format!(":{wanted}") };
-    let path = with_query(new_path(&redirect["path"], entry, request.uri().path()), request.uri());
-    let code = redirect["statusCode"].as_u64().and_then(|code| u16::try_from(code).ok());
-    let status = StatusCode::from_u16(code.unwrap_or(302)).unwrap_or(StatusCode::FOUND);
-    let mut response = plain(status, "");
-    if let Ok(location) = HeaderValue::from_str(&format!("{scheme}://{host}{suffix}{path}")) {
-        response.headers_mut().insert("location", location);
-    }
-    response
-}
-
-/// A copy of the request to another backend, whose answer nobody reads.
-fn mirror(
-    plane: &Arc<DataPlane>,
-    pod: &Arc<Value>,
-    entry: &Entry,
-    mirror: &Value,
-    request: &Request<Bytes>,
-) {
-    let backend = mirror["backendRef"].clone();
-    if attach::backend_problem(&*plane.api, &entry.route, &backend).is_some() {
-        return;
-    }
-    let share = match (&mirror["percent"], &mirror["fraction"]) {
-        (Value::Number(percent), _) => (percent.as_u64().unwrap_or(100), 100),
-        (_, Value::Object(fraction)) => (
-            fraction.get("numerator").and_then(Value::as_u64).unwrap_or(1),
-            fraction.get("denominator").and_then(Value::as_u64).unwrap_or(100),
-        ),
-        _ => (1, 1),
-    };
-    if plane.next_turn() % share.1.max(1) >= share.0 {
-        return;
-    }
-    let (plane, pod, entry, request) =
-        (Arc::clone(plane), Arc::clone(pod), entry.clone(), request.clone());
-    tokio::spawn(async move {
-        call(&plane, &pod, &entry, &backend, request).await;
-    });
 }

@@ -8,7 +8,10 @@
 mod address;
 mod admin;
 mod apps;
+mod body;
 mod dump;
+mod filters;
+mod forward;
 mod gateway;
 mod http_server;
 mod pipe;
@@ -24,13 +27,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::Request;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use self::address::{Destination, RoundRobin};
+use self::body::Body;
 use self::policy::Peer;
 use self::upstream::Reached;
 use crate::base::net::{Connection, Dialer, Stream};
@@ -60,7 +63,9 @@ pub struct DataPlane {
     world: Arc<World>,
     authority: Arc<Authority>,
     turn: RoundRobin,
-    turns: AtomicU64,
+    /// Requests that had a choice of backends, by the route's uid and the place of the rule.
+    turns: Mutex<BTreeMap<(String, usize), u64>>,
+    draws: AtomicU64,
     /// Requests by (proxy's uid, cluster, host).
     counts: Mutex<BTreeMap<(String, String, String), u64>>,
     /// The certificates of workloads by pod uid.
@@ -81,7 +86,8 @@ impl DataPlane {
             world,
             authority,
             turn: RoundRobin::default(),
-            turns: AtomicU64::new(0),
+            turns: Mutex::default(),
+            draws: AtomicU64::new(0),
             counts: Mutex::default(),
             certificates: Mutex::default(),
         })
@@ -92,8 +98,21 @@ impl DataPlane {
         Arc::new(OutsideDialer(Arc::clone(self)))
     }
 
-    fn next_turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+    /// How many requests of a rule had a choice before this one.
+    fn next_turn(&self, route: &str, rule: usize) -> u64 {
+        let mut turns = self.turns.lock();
+        let turn = turns.entry((route.to_owned(), rule)).or_default();
+        *turn += 1;
+        *turn - 1
+    }
+
+    /// A number that looks drawn by chance (splitmix64), the same from run to run.
+    fn draw(&self) -> u64 {
+        let step = self.draws.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let mut mixed = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// The certificate of a workload, PEM: made when it is first asked for, then the same.
@@ -141,6 +160,36 @@ impl DataPlane {
         }
     }
 
+    /// The objects that traffic is answered from.
+    pub(super) fn api(&self) -> &dyn Api {
+        &*self.api
+    }
+
+    /// Whether a client outside of the cluster finds somebody listening at an address and port.
+    pub(super) fn answers(&self, host: &str, port: u16) -> bool {
+        match address::from_outside(&*self.api, &self.turn, host, port) {
+            Destination::Pod { pod, port, .. } => self.listens(&pod, port, false),
+            Destination::Refused | Destination::Unreachable(_) | Destination::UnknownName => false,
+        }
+    }
+
+    /// Whether a pod listens on a port.
+    fn listens(&self, pod: &Value, port: u16, loopback: bool) -> bool {
+        let program = Program::of_pod(pod);
+        if !is_running(pod) {
+            return false;
+        }
+        if admin::listens(program, port, loopback) {
+            return true;
+        }
+        if program == Program::Proxy {
+            return object::is_true(pod, "Ready")
+                && gateway::gateway_of(self, pod)
+                    .is_some_and(|found| gateway::listens(self, &found, port));
+        }
+        apps::listens(pod, program, port)
+    }
+
     /// Opens a connection to a port of a pod.
     fn open(
         self: &Arc<Self>,
@@ -148,34 +197,25 @@ impl DataPlane {
         port: u16,
         origin: &Origin,
     ) -> io::Result<Box<dyn Stream>> {
-        if !is_running(&pod) {
+        let loopback = matches!(origin, Origin::Loopback);
+        if !self.listens(&pod, port, loopback) {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let caller = self.peer(origin);
         let program = Program::of_pod(&pod);
-        let loopback = matches!(origin, Origin::Loopback);
         if admin::listens(program, port, loopback) {
             let (client, server) = pipe::pair();
             let (plane, clock) = (Arc::clone(self), self.api.clock());
-            tokio::spawn(http_server::serve(server, clock, move |request: Request<Bytes>| {
+            tokio::spawn(http_server::serve(server, clock, move |request: Request<Body>| {
                 let response = admin::answer(&plane, &pod, program, port, &request);
                 async move { response }
             }));
             return Ok(Box::new(client));
         }
         if program == Program::Proxy {
-            let served = object::is_true(&pod, "Ready")
-                && gateway::gateway_of(self, &pod)
-                    .is_some_and(|found| gateway::listens(self, &found, port));
-            if !served {
-                return Err(io::ErrorKind::ConnectionRefused.into());
-            }
             let (client, server) = pipe::pair();
             tokio::spawn(gateway::serve(Arc::clone(self), pod, port, caller.address, server));
             return Ok(Box::new(client));
-        }
-        if !apps::listens(&pod, program, port) {
-            return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let (client, server) = pipe::pair();
         // A port-forward enters behind ztunnel; everything else passes it.
@@ -183,12 +223,7 @@ impl DataPlane {
             server.reset();
             return Ok(Box::new(client));
         }
-        let (plane, clock) = (Arc::clone(self), self.api.clock());
-        tokio::spawn(http_server::serve(server, clock, move |request: Request<Bytes>| {
-            let (plane, pod, address) =
-                (Arc::clone(&plane), Arc::clone(&pod), caller.address.clone());
-            async move { apps::respond(&*plane.api, &pod, request, &address).await }
-        }));
+        tokio::spawn(apps::serve(Arc::clone(self), pod, port, caller.address, server));
         Ok(Box::new(client))
     }
 
@@ -294,7 +329,7 @@ impl DataPlane {
         origin: &Origin,
         pod: &Arc<Value>,
         port: u16,
-        request: Request<Bytes>,
+        request: Request<Body>,
     ) -> Reached {
         let program = Program::of_pod(pod);
         if admin::listens(program, port, false) {

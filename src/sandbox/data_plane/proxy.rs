@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::address::{ready_pods, service_port};
 use super::upstream::Reached;
-use super::{DataPlane, Origin, admin};
+use super::{DataPlane, Origin, admin, body};
 use crate::base::net::Stream;
 use crate::sandbox::api::{ExecStreams, LogRequest, Nodes, ProxyTarget, Status};
 use crate::sandbox::controllers::endpoints::target_port;
@@ -256,13 +256,14 @@ impl DataPlane {
         let environment = shell::environment(&pod, &container);
         let command = command.to_vec();
         let own = admin::agent_request(&command).map(|(port, path)| {
-            let request = Request::builder().uri(path).body(Bytes::new()).unwrap_or_default();
+            let request = Request::builder().uri(path).body(()).unwrap_or_default();
             admin::answer(self, &pod, Program::of_pod(&pod), port, &request)
         });
         let clock = self.api.clock();
         Ok(Box::pin(async move {
             if let Some(response) = own {
-                let _ = streams.stdout.send(response.into_body()).await;
+                let answer = body::whole(response.into_body()).await.unwrap_or_default();
+                let _ = streams.stdout.send(answer).await;
                 return 0;
             }
             let interactive = matches!(
@@ -352,8 +353,12 @@ impl DataPlane {
             let text = format!("error trying to reach service: {why}");
             refusal(503, "ServiceUnavailable", text)
         };
-        match self.request_pod(&Origin::ApiServer, &pod, port, request).await {
-            Reached::Response(response) => Ok(response),
+        match self.request_pod(&Origin::ApiServer, &pod, port, request.map(body::full)).await {
+            Reached::Response(response) => {
+                let (parts, body) = response.into_parts();
+                let body = body::whole(body).await.map_err(|why| error(&why.to_string()))?;
+                Ok(Response::from_parts(parts, body))
+            }
             Reached::Denied => Err(error(&format!(
                 "read tcp 172.18.0.2:40000->{address}:{port}: read: connection reset by peer"
             ))),

@@ -2,24 +2,53 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use serde_json::Value;
 
-use super::address::{ready_pods, service_port};
+use super::address::{endpoints, ready_pods, service_port};
+use super::body::Body;
+use super::forward::Outcome;
 use super::http_server::plain;
 use super::policy::{self, Peer};
 use super::{DataPlane, apps};
-use crate::sandbox::controllers::endpoints::target_port;
 use crate::sandbox::controllers::kinds::SERVICES;
 use crate::sandbox::controllers::object;
 use crate::sandbox::mesh::presence;
 use crate::sandbox::mesh::waypoint::{self, Binding};
 use crate::sandbox::node::images::Program;
 
+/// How often a request is sent at most: istiod's default policy has two retries, for backends that refuse the connection.
+const MAX_ATTEMPTS: u16 = 3;
+
+/// Gives a request the protocol that Envoy speaks to a Service's port: what its name or `appProtocol` says; the client's
+/// own where they say nothing.
+fn as_upstream(request: &mut Request<Body>, port: &Value) {
+    let written = port["appProtocol"].as_str().or_else(|| port["name"].as_str()).unwrap_or("");
+    let is_app = port["appProtocol"].is_string();
+    let first = if is_app { written } else { written.split('-').next().unwrap_or_default() };
+    let version = match first {
+        "http2" | "grpc" | "grpc-web" | "kubernetes.io/h2c" => Version::HTTP_2,
+        "http" | "https" | "tcp" | "tls" | "kubernetes.io/ws" | "kubernetes.io/wss" => {
+            Version::HTTP_11
+        }
+        _ => request.version(),
+    };
+    *request.version_mut() = version;
+    // HTTP/1.1 says of a request that could have a body that it has none.
+    let bare = matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
+    if version == Version::HTTP_11
+        && !bare
+        && request.body().is_end_stream()
+        && !request.headers().contains_key("content-length")
+    {
+        request.headers_mut().insert("content-length", HeaderValue::from(0));
+    }
+}
+
 /// What happens to a connection to a pod.
 pub(super) enum Reached {
-    Response(Response<Bytes>),
+    Response(Response<Body>),
     /// ztunnel refused: the client's connection is reset, and the reason is in ztunnel's log.
     Denied,
     /// Nobody listens.
@@ -34,16 +63,18 @@ impl DataPlane {
         proxy: &Value,
         (namespace, name): (&str, &str),
         port: u16,
-        request: Request<Bytes>,
-    ) -> Response<Bytes> {
+        mut request: Request<Body>,
+    ) -> Outcome {
+        const ERROR: &str = "upstream connect error or disconnect/reset before headers.";
         let Some(service) = self.api.get(&SERVICES, namespace, name) else {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+            return Outcome::local(StatusCode::INTERNAL_SERVER_ERROR, "");
         };
         let Some(service_port) = service_port(&service, &port.to_string()).cloned() else {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+            return Outcome::local(StatusCode::INTERNAL_SERVER_ERROR, "");
         };
         let cluster = format!("outbound|{port}||{name}.{namespace}.svc.cluster.local");
         let mut caller = caller.clone();
+        let mut endpoints = endpoints(&*self.api, &service, &service_port);
         if waypoint::ingress_uses(&*self.api, &service) == Some(true)
             && let Binding::To(gateway) = waypoint::of_service(&*self.api, &service)
         {
@@ -65,9 +96,8 @@ impl DataPlane {
                 }
                 Err(refusal) => return *refusal,
             }
-        } else if let Some(pod) = ready_pods(&*self.api, &service).first() {
+        } else if let Some((pod, target)) = endpoints.first() {
             let address = pod["status"]["podIP"].as_str().unwrap_or_default();
-            let target = target_port(&service_port, pod).unwrap_or(port);
             let host = if presence::is_captured(pod) {
                 format!("envoy://connect_originate/{address}:{target}")
             } else {
@@ -75,24 +105,40 @@ impl DataPlane {
             };
             self.count(proxy, &cluster, &host);
         }
-        let Some(pod) = self.turn.choose(&ready_pods(&*self.api, &service)) else {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
-        };
-        let Some(target) = target_port(&service_port, &pod) else {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
-        };
-        match self.call_pod(&caller, &pod, target, request).await {
-            Reached::Response(response) => response,
-            Reached::Denied => plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
-            ),
-            Reached::Refused => plain(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote \
-                 connection failure, transport failure reason: delayed connect error: Connection refused",
-            ),
+        as_upstream(&mut request, &service_port);
+        for attempt in 1..=MAX_ATTEMPTS {
+            let Some((pod, target)) = self.turn.choose(&endpoints) else {
+                // Whoever refused is not asked again; the first one refused, though.
+                if attempt > 1 {
+                    break;
+                }
+                return Outcome::local(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
+            };
+            if self.admitted(&caller, &pod, target).is_err() {
+                let text = format!("{ERROR} reset reason: connection termination");
+                return Outcome::local(StatusCode::SERVICE_UNAVAILABLE, &text);
+            }
+            if !apps::listens(&pod, Program::of_pod(&pod), target) {
+                endpoints.retain(|(other, _)| object::uid(other) != object::uid(&pod));
+                continue;
+            }
+            if !apps::speaks(&pod, target, request.version()) {
+                let text = format!("{ERROR} reset reason: protocol error");
+                return Outcome::local(StatusCode::BAD_GATEWAY, &text);
+            }
+            request.headers_mut().insert("x-envoy-attempt-count", HeaderValue::from(attempt));
+            let call = apps::Call {
+                plane: self,
+                pod: &pod,
+                port: target,
+                client: &caller.address,
+                secure: None,
+            };
+            return Outcome::of_upstream(apps::respond(&call, request).await);
         }
+        let text =
+            format!("{ERROR} retried and the latest reset reason: remote connection failure");
+        Outcome::local(StatusCode::SERVICE_UNAVAILABLE, &text)
     }
 
     /// The waypoint's pod when it lets the request pass; else what it, or the way to it, answers.
@@ -102,14 +148,14 @@ impl DataPlane {
         service: &Value,
         port: u16,
         caller: &Peer,
-        request: &Request<Bytes>,
-    ) -> Result<Arc<Value>, Box<Response<Bytes>>> {
+        request: &Request<Body>,
+    ) -> Result<Arc<Value>, Box<Outcome>> {
         let (namespace, name) = object::key(gateway);
         let own = self.api.get(&SERVICES, &namespace, &name);
         let pods = own.map(|own| ready_pods(&*self.api, &own)).unwrap_or_default();
         let Some(pod) = self.turn.choose(&pods) else {
             let text = "no healthy upstream";
-            return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, text)));
+            return Err(Box::new(Outcome::local(StatusCode::SERVICE_UNAVAILABLE, text)));
         };
         let mut policies = policy::targeting(
             &*self.api,
@@ -124,19 +170,20 @@ impl DataPlane {
         if policy::at_proxy(&policies, request, caller, port) {
             return Ok(pod);
         }
+        // To the gateway it is an upstream's answer.
         let mut refusal = plain(StatusCode::FORBIDDEN, "RBAC: access denied");
         let server = HeaderValue::from_static("istio-envoy");
         refusal.headers_mut().insert("server", server);
-        Err(Box::new(refusal))
+        Err(Box::new(Outcome::of_upstream(refusal)))
     }
 
     /// A request to a pod's port: ztunnel's verdict if the pod is captured, then the program.
     pub(super) async fn call_pod(
         &self,
         caller: &Peer,
-        pod: &Value,
+        pod: &Arc<Value>,
         port: u16,
-        request: Request<Bytes>,
+        request: Request<Body>,
     ) -> Reached {
         if self.admitted(caller, pod, port).is_err() {
             return Reached::Denied;
@@ -145,7 +192,8 @@ impl DataPlane {
         if !apps::listens(pod, program, port) {
             return Reached::Refused;
         }
-        Reached::Response(apps::respond(&*self.api, pod, request, &caller.address).await)
+        let call = apps::Call { plane: self, pod, port, client: &caller.address, secure: None };
+        Reached::Response(apps::respond(&call, request).await)
     }
 
     /// What the ztunnel of a captured pod says; its refusal is in its log.

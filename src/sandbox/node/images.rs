@@ -18,6 +18,8 @@ pub enum Program {
     MetalLbSpeaker,
     /// go-httpbin and its relatives.
     Httpbin,
+    /// The backend of the Gateway API's conformance suite.
+    EchoBasic,
     /// Anything else: it listens on its declared ports and echoes.
     Other,
 }
@@ -35,6 +37,7 @@ impl Program {
             "controller" if repository.contains("metallb") => Self::MetalLbController,
             "speaker" if repository.contains("metallb") => Self::MetalLbSpeaker,
             "go-httpbin" | "httpbin" => Self::Httpbin,
+            "echo-basic" => Self::EchoBasic,
             _ => Self::Other,
         }
     }
@@ -57,7 +60,7 @@ impl Program {
             Self::Cni => 1_500,
             Self::MetalLbController => 4_000,
             Self::MetalLbSpeaker => 1_000,
-            Self::Httpbin | Self::Other => 200,
+            Self::Httpbin | Self::EchoBasic | Self::Other => 200,
         })
     }
 
@@ -106,7 +109,7 @@ impl Program {
             }
             Self::MetalLbSpeaker => &["level=info op=startup msg=\"MetalLB speaker starting\""],
             Self::Httpbin => &["level=INFO msg=\"go-httpbin listening on http://0.0.0.0:8080\""],
-            Self::Other => &[],
+            Self::EchoBasic | Self::Other => &[],
         };
         lines.iter().map(|line| format!("{time}\t{line}")).collect()
     }

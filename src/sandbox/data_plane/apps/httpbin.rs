@@ -1,81 +1,48 @@
-//! The programs behind Services: go-httpbin, and an echo for everything else.
+//! go-httpbin 2.15: what scripts, demonstrations and tests ask of it.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use futures::stream;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
 use serde_json::{Map, Value, json};
 
-use super::http_server::{authority_of, plain};
-use super::routes::query;
-use crate::sandbox::api::Api;
+use super::super::body::{self, BodyError};
+use super::super::routes::query;
+use super::{Body, Call, authority_of, plain, typed, websocket};
 use crate::sandbox::controllers::object;
-use crate::sandbox::node::images::Program;
 
-/// Whether a program listens on a port.
-pub(super) fn listens(pod: &Value, program: Program, port: u16) -> bool {
-    let declared = object::items(&pod["spec"], "containers")
-        .iter()
-        .flat_map(|container| object::items(container, "ports"))
-        .any(|found| found["containerPort"].as_u64() == Some(u64::from(port)));
-    match program {
-        Program::Httpbin => declared || port == 8080,
-        Program::Other => declared,
-        _ => false,
+/// Paths that look into the body.
+const READS_BODY: &[&str] = &["post", "put", "patch", "delete", "anything", "delay"];
+
+/// What the program answers.
+pub(super) async fn respond(call: &Call<'_>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path().trim_matches('/').to_owned();
+    if path == "websocket/echo" {
+        return websocket::echo(request);
     }
-}
-
-/// What the program answers. Delays pass on the cluster's clock.
-pub(super) async fn respond(
-    api: &dyn Api,
-    pod: &Value,
-    request: Request<Bytes>,
-    client: &str,
-) -> Response<Bytes> {
-    let mut response = match Program::of_pod(pod) {
-        Program::Httpbin => httpbin(api, pod, &request, client).await,
-        _ => echo(pod, &request, client),
+    let (parts, sent) = request.into_parts();
+    let first = path.split('/').next().unwrap_or_default();
+    let sent = if READS_BODY.contains(&first) {
+        body::whole(sent).await.unwrap_or_default()
+    } else {
+        Bytes::new()
     };
-    if Program::of_pod(pod) == Program::Httpbin {
-        let headers = response.headers_mut();
-        headers.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
-        headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    }
+    let mut response = answer(call, &Request::from_parts(parts, sent)).await;
+    let headers = response.headers_mut();
+    headers.insert("access-control-allow-credentials", HeaderValue::from_static("true"));
+    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
     response
 }
 
-/// Headers as Go prints them: canonical names, lists of values.
+/// Headers as Go prints them, the host among them.
 fn go_headers(request: &Request<Bytes>) -> Value {
-    let mut found: Map<String, Value> = Map::new();
-    let mut add = |name: &str, value: &str| {
-        let list = found.entry(canonical(name)).or_insert_with(|| json!([]));
-        if let Some(list) = list.as_array_mut() {
-            list.push(json!(value));
-        }
-    };
-    add("host", &authority_of(request));
-    for (name, value) in request.headers() {
-        if name != "host" {
-            add(name.as_str(), value.to_str().unwrap_or_default());
-        }
-    }
+    let mut found = super::go_headers(request);
+    found.insert("Host".to_owned(), json!([authority_of(request)]));
     Value::Object(found)
-}
-
-/// `x-request-id` as `X-Request-Id`.
-fn canonical(name: &str) -> String {
-    name.split('-')
-        .map(|part| {
-            let mut chars = part.chars();
-            chars
-                .next()
-                .map(|first| first.to_ascii_uppercase().to_string() + chars.as_str())
-                .unwrap_or_default()
-        })
-        .collect::<Vec<_>>()
-        .join("-")
 }
 
 fn arguments(request: &Request<Bytes>) -> Value {
@@ -109,7 +76,7 @@ fn url(request: &Request<Bytes>) -> String {
 }
 
 /// A document in go-httpbin's order and indentation.
-fn document(fields: &[(&str, Value)]) -> Response<Bytes> {
+fn document(fields: &[(&str, Value)]) -> Response<Body> {
     let mut text = String::from("{\n");
     for (index, (name, value)) in fields.iter().enumerate() {
         let pretty = serde_json::to_string_pretty(value).unwrap_or_default().replace('\n', "\n  ");
@@ -120,14 +87,7 @@ fn document(fields: &[(&str, Value)]) -> Response<Bytes> {
     typed(StatusCode::OK, "application/json; charset=utf-8", text)
 }
 
-fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Bytes> {
-    let mut response = Response::new(text.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
-    response
-}
-
-fn not_found() -> Response<Bytes> {
+fn not_found() -> Response<Body> {
     let text = "404 page not found\n";
     let mut response = typed(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
@@ -174,12 +134,8 @@ fn body_fields(request: &Request<Bytes>, client: &str) -> Vec<(&'static str, Val
     fields
 }
 
-async fn httpbin(
-    api: &dyn Api,
-    pod: &Value,
-    request: &Request<Bytes>,
-    client: &str,
-) -> Response<Bytes> {
+async fn answer(call: &Call<'_>, request: &Request<Bytes>) -> Response<Body> {
+    let (api, pod, client) = (&*call.plane.api, call.pod, call.client);
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
@@ -210,7 +166,11 @@ async fn httpbin(
         ),
         ["anything", ..] => document(&body_fields(request, client)),
         ["status", codes] => status(codes),
-        ["delay", span] => delay(api, span, request, client).await,
+        ["delay", span] => delay(call, span, request).await,
+        ["sse"] => events(call, request),
+        ["drip"] => drip(call, request).await,
+        ["stream", count] => lines(count, request, client),
+        ["redirect" | "relative-redirect", count] => redirects(count),
         ["bytes", count] => bytes(count),
         ["html"] => {
             typed(StatusCode::OK, "text/html; charset=utf-8", "<!DOCTYPE html>\n<html>\n</html>\n")
@@ -222,7 +182,7 @@ async fn httpbin(
     }
 }
 
-fn status(codes: &str) -> Response<Bytes> {
+fn status(codes: &str) -> Response<Body> {
     let code = codes.split([',', ':']).next().unwrap_or_default();
     let Ok(status) =
         code.parse::<u16>().map_err(drop).and_then(|code| StatusCode::from_u16(code).map_err(drop))
@@ -247,18 +207,13 @@ fn status(codes: &str) -> Response<Bytes> {
     response
 }
 
-async fn delay(
-    api: &dyn Api,
-    span: &str,
-    request: &Request<Bytes>,
-    client: &str,
-) -> Response<Bytes> {
+async fn delay(call: &Call<'_>, span: &str, request: &Request<Bytes>) -> Response<Body> {
     let seconds: f64 = span.trim_end_matches('s').parse().unwrap_or(0.0);
     let Ok(span) = Duration::try_from_secs_f64(seconds.min(10.0)) else {
         return typed(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", "invalid duration\n");
     };
-    api.clock().event_in(span).await;
-    let mut response = document(&body_fields(request, client));
+    call.plane.api.clock().event_in(span).await;
+    let mut response = document(&body_fields(request, call.client));
     let timing =
         format!("initial_delay;dur={:.2};desc=\"initial delay\"", span.as_secs_f64() * 1_000.0);
     if let Ok(value) = HeaderValue::from_str(&timing) {
@@ -267,17 +222,17 @@ async fn delay(
     response
 }
 
-fn bytes(count: &str) -> Response<Bytes> {
+fn bytes(count: &str) -> Response<Body> {
     let count = count.parse::<usize>().unwrap_or(0).min(10 * 1024 * 1024);
     let data: Vec<u8> = (0..count).map(|index| (index * 31 % 251) as u8).collect();
     typed(StatusCode::OK, "application/octet-stream", data)
 }
 
-fn response_headers(request: &Request<Bytes>) -> Response<Bytes> {
+fn response_headers(request: &Request<Bytes>) -> Response<Body> {
     let mut response = document(&[("headers", arguments(request))]);
     for (name, value) in query(request.uri().query().unwrap_or_default()) {
         if let (Ok(name), Ok(value)) =
-            (http::HeaderName::try_from(name.as_str()), HeaderValue::from_str(&value))
+            (HeaderName::try_from(name.as_str()), HeaderValue::from_str(&value))
         {
             response.headers_mut().append(name, value);
         }
@@ -285,7 +240,7 @@ fn response_headers(request: &Request<Bytes>) -> Response<Bytes> {
     response
 }
 
-fn redirect_to(request: &Request<Bytes>) -> Response<Bytes> {
+fn redirect_to(request: &Request<Bytes>) -> Response<Body> {
     let arguments = query(request.uri().query().unwrap_or_default());
     let of =
         |name: &str| arguments.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
@@ -297,7 +252,7 @@ fn redirect_to(request: &Request<Bytes>) -> Response<Bytes> {
     response
 }
 
-fn basic_auth(request: &Request<Bytes>, user: &str, password: &str) -> Response<Bytes> {
+fn basic_auth(request: &Request<Bytes>, user: &str, password: &str) -> Response<Body> {
     let wanted = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     if given == Some(wanted.as_str()) {
@@ -309,25 +264,107 @@ fn basic_auth(request: &Request<Bytes>, user: &str, password: &str) -> Response<
     response
 }
 
-/// What the conformance suite's echo-basic answers, for any other program.
-fn echo(pod: &Value, request: &Request<Bytes>, client: &str) -> Response<Bytes> {
-    let mut headers = go_headers(request);
-    if let Some(map) = headers.as_object_mut() {
-        map.remove("Host");
+/// `1`, `0.5`, `500ms`: seconds, or a span as Go writes it.
+fn span_of(text: &str) -> Option<Duration> {
+    match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => crate::base::duration::parse(text).ok(),
     }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let document = json!({
-        "path": path,
-        "host": authority_of(request),
-        "method": request.method().as_str(),
-        "proto": "HTTP/1.1",
-        "headers": headers,
-        "namespace": object::namespace(pod),
-        "ingress": "",
-        "service": "",
-        "pod": object::name(pod),
-        "client": client,
+}
+
+/// Pieces that are sent one after the other, `gap` apart on the cluster's clock.
+fn paced(call: &Call<'_>, gap: Duration, pieces: Vec<Bytes>) -> Body {
+    let clock = call.plane.api.clock();
+    let begin = (clock, pieces.into_iter().enumerate());
+    body::pieces(stream::unfold(begin, move |(clock, mut left)| async move {
+        let (index, piece) = left.next()?;
+        if index > 0 {
+            clock.event_in(gap).await;
+        }
+        Some((Ok::<_, BodyError>(Frame::data(piece)), (clock, left)))
+    }))
+}
+
+/// `/sse`: events with a number and a moment.
+fn events(call: &Call<'_>, request: &Request<Bytes>) -> Response<Body> {
+    use crate::base::clock::Clock as _;
+    let asked = query(request.uri().query().unwrap_or_default());
+    let of =
+        |name: &str| asked.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let count = of("count").and_then(|text| text.parse().ok()).unwrap_or(10_usize).min(100);
+    let duration = of("duration").and_then(span_of).unwrap_or(Duration::from_secs(5));
+    let gap = duration / u32::try_from(count.saturating_sub(1).max(1)).unwrap_or(1);
+    let now = call.plane.api.clock().now();
+    let pieces = (0..count).map(|index| {
+        let time = now.as_millisecond();
+        Bytes::from(format!("event: ping\ndata: {{\"id\":{index},\"timestamp\":{time}}}\n\n"))
     });
-    let text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    typed(StatusCode::OK, "application/json", text)
+    let mut response = Response::new(paced(call, gap, pieces.collect()));
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert("cache-control", HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `/drip`: some bytes over some time, after a delay.
+async fn drip(call: &Call<'_>, request: &Request<Bytes>) -> Response<Body> {
+    let asked = query(request.uri().query().unwrap_or_default());
+    let of =
+        |name: &str| asked.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let count = of("numbytes").and_then(|text| text.parse().ok()).unwrap_or(10_usize);
+    let count = count.clamp(1, 1024 * 1024);
+    let duration = of("duration").and_then(span_of).unwrap_or(Duration::from_secs(2));
+    if let Some(delay) = of("delay").and_then(span_of) {
+        call.plane.api.clock().event_in(delay).await;
+    }
+    let code = of("code").and_then(|code| code.parse().ok()).unwrap_or(200);
+    // Beyond a hundred pieces the gaps are too short to be told apart.
+    let n_pieces = count.min(100);
+    let gap = duration / u32::try_from(n_pieces.saturating_sub(1).max(1)).unwrap_or(1);
+    let pieces = (0..n_pieces).map(|index| {
+        let size = count * (index + 1) / n_pieces - count * index / n_pieces;
+        Bytes::from(vec![b'*'; size])
+    });
+    let mut response = Response::new(paced(call, gap, pieces.collect()));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::OK);
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("content-length", HeaderValue::from(count));
+    response
+}
+
+/// `/stream/N`: a line of JSON for each.
+fn lines(count: &str, request: &Request<Bytes>, client: &str) -> Response<Body> {
+    let count = count.parse::<usize>().unwrap_or(1).clamp(1, 100);
+    let pieces: Vec<Result<Frame<Bytes>, BodyError>> = (0..count)
+        .map(|index| {
+            let mut line: Map<String, Value> = Map::from_iter([("id".to_owned(), json!(index))]);
+            for (name, value) in get_fields(request, client) {
+                line.insert(name.to_owned(), value);
+            }
+            Ok(Frame::data(Bytes::from(format!("{}\n", Value::Object(line)))))
+        })
+        .collect();
+    let mut response = Response::new(body::pieces(stream::iter(pieces)));
+    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    response.headers_mut().insert("content-type", kind);
+    response
+}
+
+/// `/redirect/N`: through as many redirects to `/get`.
+fn redirects(count: &str) -> Response<Body> {
+    let Ok(count @ 1..) = count.parse::<u32>() else {
+        return typed(
+            StatusCode::BAD_REQUEST,
+            "text/plain; charset=utf-8",
+            "invalid redirect count\n",
+        );
+    };
+    let to =
+        if count == 1 { "/get".to_owned() } else { format!("/relative-redirect/{}", count - 1) };
+    let mut response = plain(StatusCode::FOUND, "");
+    if let Ok(to) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert("location", to);
+    }
+    response
 }
