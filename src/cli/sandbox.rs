@@ -16,7 +16,8 @@ use crate::report::ReportOptions;
 #[command(
     after_help = "The cluster lives in this process and is gone when it ends. Time passes as on the wall, but images are \
                         pulled and pods start faster, by --speed. Nobody gets in without the kubeconfig's certificate or a \
-                        token of the cluster.\n\nExample:\n  meshscript sandbox --kubeconfig sandbox.yaml &\n  kubectl \
+                        token of the cluster. Load balancers get addresses of 127.0.0.0/8, or of MetalLB's pool, and are \
+                        served there; for what this process cannot listen on, the place to use instead is printed.\n\nExample:\n  meshscript sandbox --kubeconfig sandbox.yaml &\n  kubectl \
                         --kubeconfig sandbox.yaml get nodes"
 )]
 pub(super) struct Args {
@@ -67,12 +68,13 @@ pub(super) fn run(start: &Start, args: &Args) -> Result<u8, Diagnostic> {
         state: args.state.as_ref().map(|path| start.environment.folder.join(path)),
         import: args.from_context.is_some(),
     };
-    serve(&session.host, &options, |address, took| {
+    let ready = |address, took: std::time::Duration| {
         start.print(&format!(
             "sandbox ready at https://{address} after {} ms\nexport KUBECONFIG={}",
             took.as_millis(),
             options.kubeconfig.display()
         ));
-    })?;
+    };
+    serve(&session.host, &options, ready, |traffic| start.print(&traffic.to_string()))?;
     Ok(0)
 }

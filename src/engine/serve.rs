@@ -11,7 +11,9 @@ use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::yaml;
 use crate::cert::files;
 use crate::k8s::export;
-use crate::sandbox::{CONTEXT, Cluster, Options, Pace, ServeError, document};
+use crate::sandbox::{
+    CONTEXT, Cluster, LoadBalancers, Options, Pace, ServeError, Traffic, document,
+};
 
 /// How a sandbox is served.
 #[derive(Clone, Debug)]
@@ -48,7 +50,8 @@ impl From<ServeError> for Diagnostic {
     }
 }
 
-/// Serves a sandbox until the run is ended; `ready` is told where it listens, and how long it took to get there.
+/// Serves a sandbox and its load balancers until the run is ended; `ready` is told where it listens, and how long it took
+/// to get there; `traffic` of each address of the cluster that this machine reaches from then on, and of each that goes.
 ///
 /// # Errors
 /// An address that is taken or not loopback's, a kubeconfig that cannot be written.
@@ -56,6 +59,7 @@ pub fn serve(
     host: &Host,
     options: &ServeOptions,
     ready: impl FnOnce(SocketAddr, std::time::Duration),
+    traffic: impl Fn(&Traffic),
 ) -> Result<(), Diagnostic> {
     let clock = SystemClock::new();
     refuse_others(&options.kubeconfig)?;
@@ -70,6 +74,7 @@ pub fn serve(
             epoch: clock.now(),
             n_nodes: options.n_nodes,
             pace: Pace::Real { speed: options.speed.max(1) },
+            load_balancers: LoadBalancers::Loopback,
         })
         .map_err(|error| Diagnostic::new(ErrorKind::Bug, error.to_string()))
     })?;
@@ -83,7 +88,7 @@ pub fn serve(
         files::write_private(&options.kubeconfig, listening.kubeconfig().reveal())?;
         written = Some(listening.kubeconfig().clone());
         ready(listening.address(), clock.monotonic());
-        listening.run().await;
+        tokio::join!(listening.run(), cluster.serve_traffic(traffic));
         Ok::<(), Diagnostic>(())
     });
     if let Some(path) = options.state.as_ref().filter(|_| written.is_some()) {

@@ -21,6 +21,7 @@ use super::control::Controls;
 use super::controllers::node_lifecycle::NodeLifecycle;
 use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
+use super::loopback;
 use super::mesh::{self, certificates};
 use super::node::{Kubelet, World};
 use super::wire::{self, Wire};
@@ -39,6 +40,17 @@ pub struct Options {
     pub epoch: Timestamp,
     pub n_nodes: u8,
     pub pace: Pace,
+    pub load_balancers: LoadBalancers,
+}
+
+/// Who gives load balancers their addresses, besides MetalLB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadBalancers {
+    /// Nobody, as on a cluster without a cloud.
+    #[default]
+    None,
+    /// A controller that gives addresses of 127.0.0.0/8, where [`Cluster::serve_traffic`] can serve them.
+    Loopback,
 }
 
 /// How time passes in a cluster.
@@ -55,7 +67,7 @@ impl Default for Options {
     fn default() -> Self {
         // A Thursday; any fixed moment makes rehearsals repeatable.
         let epoch = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
-        Self { seed: 1, epoch, n_nodes: 1, pace: Pace::Jumps }
+        Self { seed: 1, epoch, n_nodes: 1, pace: Pace::Jumps, load_balancers: LoadBalancers::None }
     }
 }
 
@@ -98,6 +110,9 @@ impl Cluster {
         all.push(Box::new(NodeLifecycle::new(world.clone())));
         all.push(Box::new(Kubelet::new(world.clone())));
         all.extend(mesh::all(&authority));
+        if options.load_balancers == LoadBalancers::Loopback {
+            all.push(Box::new(loopback::Balancer));
+        }
         Self::start_with(options, all, (world, authority, identity), &facts)
     }
 

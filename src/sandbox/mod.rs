@@ -15,6 +15,7 @@ pub mod data_plane;
 pub mod faults;
 mod go_form;
 mod limit_range;
+mod loopback;
 pub mod mesh;
 pub mod node;
 pub mod patch;
@@ -29,5 +30,6 @@ pub mod validation;
 mod wire;
 
 pub use api_server::state::document;
-pub use cluster::{Cluster, Options, Pace, StartError};
+pub use cluster::{Cluster, LoadBalancers, Options, Pace, StartError};
+pub use loopback::Traffic;
 pub use serve::{CONTEXT, Listening, ServeError};

@@ -5,13 +5,13 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 9] = [
         ("a_script_runs_on_it_by_its_kubeconfig", script),
         ("nobody_gets_in_without_credentials", credentials),
         ("it_ends_at_once_and_takes_its_kubeconfig_along", end),
@@ -19,6 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("it_listens_on_loopback_alone", loopback),
         ("a_kubeconfig_of_somebody_else_stays", others),
         ("a_port_that_is_taken_leaves_the_first_alone", taken),
+        ("a_load_balancer_is_reached_at_the_address_of_its_status", balancer),
+        ("what_cannot_be_listened_on_is_served_elsewhere", elsewhere),
     ];
     cases.into_iter().map(|(name, run)| Trial::test(format!("serve/{name}"), run)).collect()
 }
@@ -28,6 +30,7 @@ pub(super) type Case = fn() -> Result<(), Failed>;
 /// A sandbox in a process of its own; it ends with the case.
 pub(super) struct Sandbox {
     process: Child,
+    output: BufReader<ChildStdout>,
     pub(super) kubeconfig: PathBuf,
     pub(super) address: String,
     folder: tempfile::TempDir,
@@ -45,13 +48,25 @@ impl Sandbox {
             .stdout(Stdio::piped())
             .spawn()?;
         let mut ready = String::new();
-        let output = process.stdout.take().ok_or("no standard output")?;
-        BufReader::new(output).read_line(&mut ready)?;
+        let mut output = BufReader::new(process.stdout.take().ok_or("no standard output")?);
+        output.read_line(&mut ready)?;
         let address = ready.split_whitespace().find_map(|word| word.strip_prefix("https://"));
         let Some(address) = address.map(str::to_owned) else {
             return Err(format!("the sandbox says {ready:?}").into());
         };
-        Ok(Self { process, kubeconfig, address, folder })
+        Ok(Self { process, output, kubeconfig, address, folder })
+    }
+
+    /// What it prints, as far as the first line that holds `text`.
+    fn says(&mut self, text: &str) -> Result<String, Failed> {
+        let mut line = String::new();
+        while self.output.read_line(&mut line)? > 0 {
+            if line.contains(text) {
+                return Ok(line);
+            }
+            line.clear();
+        }
+        Err(format!("the sandbox ended before it said {text:?}").into())
     }
 
     /// Waits for the end, some seconds at most.
@@ -202,4 +217,65 @@ fn taken() -> Result<(), Failed> {
     ensure(output.status.code() == Some(1) && told.contains("cannot listen on"), told)?;
     let (code, output) = first.eval(&first.kubeconfig, "k8s::version().gitVersion")?;
     ensure(code == Some(0), output)
+}
+
+/// A script that puts a program behind a Service.
+fn program(service: &str) -> String {
+    format!(
+        r#"
+        k8s::apply(#{{ apiVersion: "apps/v1", kind: "Deployment", metadata: #{{ name: "web", namespace: "default" }},
+            spec: #{{ selector: #{{ matchLabels: #{{ app: "web" }} }}, template: #{{ metadata: #{{ labels: #{{ app: "web" }} }},
+            spec: #{{ containers: [#{{ name: "web", image: "docker.io/mccutchen/go-httpbin:2.15.0" }}] }} }} }} }});
+        k8s::wait("deployment", "web", #{{ namespace: "default", rollout: true, timeout: "30s" }});
+        k8s::apply(#{{ apiVersion: "v1", kind: "Service", metadata: #{{ name: "web", namespace: "default" }}, spec: {service} }});
+    "#
+    )
+}
+
+/// Status line and body of a request to a real socket.
+fn get(address: &str) -> Result<String, Failed> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(
+        b"GET /get?a=1 HTTP/1.1\r\nhost: web.example.com\r\nconnection: close\r\n\r\n",
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn balancer() -> Result<(), Failed> {
+    let mut sandbox = Sandbox::start(&["--speed", "100"])?;
+    let service = r##"#{ type: "LoadBalancer", selector: #{ app: "web" }, ports: [#{ name: "http", port: 28471, targetPort: 8080 }] }"##;
+    let (code, output) = sandbox.eval(&sandbox.kubeconfig, &program(service))?;
+    ensure(code == Some(0), output)?;
+    let told = sandbox.says("28471")?;
+    let address = r#"k8s::get("service", "web", #{ namespace: "default" }).status.loadBalancer.ingress[0].ip"#;
+    let (_, address) = sandbox.eval(&sandbox.kubeconfig, address)?;
+    let address = address.lines().find(|line| line.starts_with("127.")).unwrap_or_default();
+    let promised = format!("http://{address}:28471 ");
+    ensure(!address.is_empty() && told.starts_with(&promised), format!("{told} {promised}"))?;
+    // Another sandbox may have the port of the address; then the line says where else.
+    let at = told.trim().rsplit("served at ").next().unwrap_or_default();
+    let at = at.trim_start_matches("http://").split(' ').next().unwrap_or_default();
+    let answer = get(at)?;
+    ensure(answer.starts_with("HTTP/1.1 200") && answer.contains("web.example.com"), answer)?;
+    let (code, output) = sandbox
+        .eval(&sandbox.kubeconfig, r#"k8s::delete("service", "web", #{ namespace: "default" })"#)?;
+    ensure(code == Some(0), output)?;
+    sandbox.says("is gone")?;
+    let kind = TcpStream::connect(at).err().map(|error| error.kind());
+    ensure(kind == Some(std::io::ErrorKind::ConnectionRefused), format!("{at}: {kind:?}"))
+}
+
+fn elsewhere() -> Result<(), Failed> {
+    let mut sandbox = Sandbox::start(&["--speed", "100"])?;
+    // RFC 5737: nobody's address.
+    let service = r##"#{ externalIPs: ["192.0.2.7"], selector: #{ app: "web" }, ports: [#{ name: "http", port: 28472, targetPort: 8080 }] }"##;
+    let (code, output) = sandbox.eval(&sandbox.kubeconfig, &program(service))?;
+    ensure(code == Some(0), output)?;
+    let told = sandbox.says("http://192.0.2.7:28472 is served at 127.")?;
+    let at = told.trim().rsplit(' ').next().unwrap_or_default();
+    let answer = get(at)?;
+    ensure(answer.starts_with("HTTP/1.1 200"), answer)
 }
