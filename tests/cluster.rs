@@ -21,6 +21,8 @@ mod releases;
 mod routing;
 #[path = "harness/routing.rs"]
 mod routing_play;
+#[path = "cluster/served.rs"]
+mod served;
 #[path = "cluster/worlds.rs"]
 mod worlds;
 
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         ],
         vec![kill::OF_THE_GUIDE.to_vec(), of_releases],
         vec![[guide::LAST, istio::SCENARIOS].concat()],
+        vec![served::SCENARIOS.to_vec()],
     ];
     let (passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let run_all = |scenarios: &[Scenario]| {

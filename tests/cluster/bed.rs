@@ -190,7 +190,7 @@ impl Bed {
 }
 
 /// Runs a program to its end.
-fn ran(mut command: Command) -> Result<Ran, String> {
+pub(crate) fn ran(mut command: Command) -> Result<Ran, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     Ok(Ran {
