@@ -1,5 +1,6 @@
 //! One call of a host function: its arguments by name, checked, and what it may use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rhai::{Dynamic, FnPtr, Map, NativeCallContext};
@@ -9,6 +10,7 @@ use super::catalog::Function;
 use super::host::Host;
 use crate::base::diagnostic::Diagnostic;
 use crate::base::secret::Secret;
+use crate::http::proxy::Proxies;
 
 /// A call in progress. Values were checked against the row's kinds before; a getter of an argument that was
 /// left out returns `None`.
@@ -124,6 +126,12 @@ impl Call<'_> {
                 self.host.redactor.learn(secret.reveal());
             }),
         }
+    }
+
+    /// The proxies of the machine's network, for downloads.
+    pub fn proxies(&self) -> Arc<Proxies> {
+        let environment = &self.host.settings.environment;
+        Arc::new(Proxies::read(&|name| environment.var(name).map(str::to_owned)))
     }
 
     /// Runs async work on the host's runtime; Ctrl-C ends it within 100 ms with `Interrupted`.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION, USER_AGENT,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderValue, LOCATION,
+    PROXY_AUTHORIZATION, USER_AGENT,
 };
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::connect::{self, Channel, Progress, Sender};
 use super::error::{HttpError, Phase};
+use super::proxy::Proxy;
 use super::request::{MAX_BODY, Request};
 use super::response::Response;
 use crate::base::clock::{SharedClock, timeout};
@@ -146,9 +148,16 @@ fn message(request: &Request, http2: bool) -> Result<http::Request<Full<Bytes>>,
     };
     let mut message = http::Request::new(Full::new(request.body.clone()));
     *message.method_mut() = request.method.clone();
-    // HTTP/1 asks for the path alone; HTTP/2 has a field for the authority.
-    *message.uri_mut() = if http2 { absolute } else { http::Uri::from(request.url.path().clone()) };
+    // HTTP/1 asks for the path alone, but a proxy for all; HTTP/2 has a field for the authority.
+    let proxy = request.proxy()?.filter(|_| !request.url.is_secure());
+    let is_absolute = http2 || proxy.is_some();
+    *message.uri_mut() =
+        if is_absolute { absolute } else { http::Uri::from(request.url.path().clone()) };
     let headers = message.headers_mut();
+    if let Some(authorization) = proxy.and_then(Proxy::authorization) {
+        let value = HeaderValue::from_str(authorization).map_err(|_| bad_host())?;
+        headers.insert(PROXY_AUTHORIZATION, value);
+    }
     if !http2 {
         headers.insert(HOST, HeaderValue::from_str(&authority).map_err(|_| bad_host())?);
     }
@@ -194,6 +203,11 @@ fn redirected(request: &Request, response: &Response) -> Result<Option<Request>,
         next.headers.remove(AUTHORIZATION);
         next.headers.remove(COOKIE);
         next.headers.remove(HOST);
+    }
+    if request.url.is_secure() && !next.url.is_secure() {
+        // What was said over TLS is not repeated without.
+        next.headers.remove(AUTHORIZATION);
+        next.headers.remove(COOKIE);
     }
     if rewritten {
         next.method = Method::GET;

@@ -62,7 +62,11 @@ pub(super) async fn connect(
     progress: &mut Progress,
 ) -> Result<Channel, HttpError> {
     let mut timings = Timings::default();
-    let (host, port) = request.destination()?;
+    let proxy = request.proxy()?;
+    let (host, port) = match proxy {
+        Some(proxy) => (proxy.host.clone(), proxy.port),
+        None => request.destination()?,
+    };
     let began = clock.monotonic();
     progress.peer = endpoint(&host, port);
     let addresses = lookup(dialer, &host).await?;
@@ -75,8 +79,20 @@ pub(super) async fn connect(
     progress.peer.clone_from(&connection.peer);
     let peer = connection.peer;
 
-    let stream: Box<dyn Stream> =
+    let mut stream: Box<dyn Stream> =
         Box::new(Awake { inner: connection.stream, clock: Arc::clone(clock) });
+    if let Some(proxy) = proxy {
+        if proxy.is_secure() {
+            let mut asking = Request::new(request.method.clone(), proxy.address().parse()?);
+            asking.version = Version::Http1;
+            stream = Box::new(tls::handshake(&asking, clock, stream, &peer).await?.0);
+        }
+        // Without TLS the proxy is asked for the whole URL, see `client::message`.
+        if request.url.is_secure() {
+            let (host, port) = request.destination()?;
+            proxy.tunnel(&mut *stream, &endpoint(&host, port)).await?;
+        }
+    }
     let wire = Arc::new(Wire::default());
     let (stream, facts) = if request.url.is_secure() {
         progress.phase = Phase::Handshake;

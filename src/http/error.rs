@@ -44,6 +44,8 @@ pub enum HttpError {
     Refused { peer: String, detail: String },
     #[error("{peer} cannot be reached: {reason}")]
     Unreachable { peer: String, reason: String },
+    #[error("the proxy {proxy} is of no use: {reason}")]
+    Proxy { proxy: String, reason: String },
     #[error("connection reset by {peer} {phase}")]
     Reset { peer: String, phase: Phase },
     #[error("{peer} closed the connection during the TLS handshake")]
@@ -126,7 +128,7 @@ impl HttpError {
         Some(match self {
             Self::NameNotFound { .. } => Failure::NameNotFound,
             Self::Refused { .. } => Failure::Refused,
-            Self::Unreachable { .. } => Failure::Unreachable,
+            Self::Unreachable { .. } | Self::Proxy { .. } => Failure::Unreachable,
             // Envoy and ztunnel end a refused connection either way, as the race between close and data has it.
             Self::Reset { .. } | Self::ClosedInHandshake { .. } => Failure::Reset,
             Self::EmptyReply { .. } | Self::Incomplete { .. } => Failure::EmptyReply,
@@ -160,6 +162,7 @@ impl HttpError {
             Self::NameNotFound { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
+            | Self::Proxy { .. }
             | Self::Reset { .. }
             | Self::ClosedInHandshake { .. }
             | Self::EmptyReply { .. }
@@ -180,6 +183,9 @@ impl HttpError {
             }
             Self::Timeout { phase: Phase::Connect, .. } | Self::Unreachable { .. } => {
                 "the address may not be routable from here: ask through `k8s::port_forward` with `via`".to_owned()
+            }
+            Self::Proxy { .. } => {
+                "look at `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`; `NO_PROXY` names what is asked directly".to_owned()
             }
             Self::NotTls { .. } => "write `http://` or use the port of the TLS listener".to_owned(),
             Self::ClosedInHandshake { .. } => {

@@ -1,6 +1,7 @@
 //! What is asked: the URL, and everything that differs from how a browser would ask it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Uri};
 
 use super::error::HttpError;
+use super::proxy::{Proxies, Proxy};
 use super::tls::Trust;
 use crate::cert::Credential;
 
@@ -47,6 +49,8 @@ pub struct Request {
     pub version: Version,
     /// How many redirects are followed.
     pub redirects: u32,
+    /// Whom to ask instead; none by default.
+    pub proxies: Arc<Proxies>,
     pub timeout: Duration,
 }
 
@@ -65,6 +69,7 @@ impl Request {
             identity: None,
             version: Version::Auto,
             redirects: 0,
+            proxies: Arc::default(),
             timeout: TIMEOUT,
         }
     }
@@ -94,6 +99,11 @@ impl Request {
         }
     }
 
+    /// The proxy on the way.
+    pub(super) fn proxy(&self) -> Result<Option<&Proxy>, HttpError> {
+        self.proxies.choose(&self.url)
+    }
+
     /// Where the connection goes: the host and port of the URL, or what `resolve` says about them.
     pub(super) fn destination(&self) -> Result<(String, u16), HttpError> {
         let (host, port) = (self.url.host(), self.url.port());
@@ -121,6 +131,27 @@ impl Request {
             None => Ok((target.clone(), port)),
         }
     }
+}
+
+/// An absolute path without `.` and `..` (RFC 3986, section 5.2.4); a query is left alone.
+fn without_dots(location: &str) -> String {
+    let (path, query) = location.split_at(location.find('?').unwrap_or(location.len()));
+    let mut parts: Vec<&str> = Vec::new();
+    let mut ends_in_folder = false;
+    for part in path.split('/').skip(1) {
+        ends_in_folder = matches!(part, "." | "..");
+        match part {
+            "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    if ends_in_folder {
+        parts.push("");
+    }
+    format!("/{}{query}", parts.join("/"))
 }
 
 /// The host of `host` or `host:port`.
@@ -240,16 +271,49 @@ impl Url {
         } else if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
-            here + location
+            format!("{here}{}", without_dots(location))
         } else if location.starts_with('?') {
             format!("{here}{}{location}", self.path.path())
         } else {
             let folder = self.path.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-            format!("{here}{folder}/{location}")
+            format!("{here}{}", without_dots(&format!("{folder}/{location}")))
         };
         target.parse().map_err(|_| HttpError::BadRedirect {
             url: self.to_string(),
             location: location.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The rows are those of RFC 3986, section 5.4, as far as they are of HTTP.
+    #[test]
+    fn references_are_joined() {
+        let base: Url = "http://a/b/c/d;p?q".parse().expect("a URL");
+        for (reference, expected) in [
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g/"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            (".", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+        ] {
+            let found = base.join(reference).map(|url| url.to_string());
+            assert_eq!(found.ok().as_deref(), Some(expected), "{reference}");
+        }
     }
 }

@@ -211,6 +211,7 @@ pub(super) fn apply_url(call: &Call<'_>) -> Answer {
     };
     let mut request = Request::new(http::Method::GET, url.parse().map_err(failed)?);
     request.redirects = 5;
+    request.proxies = call.proxies();
     let download = async { client.send(&request).await.map_err(failed) };
     let response = call.block_on(download)?;
     if !response.status.is_success() {
