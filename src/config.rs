@@ -71,6 +71,14 @@ impl Environment {
         self.xdg("XDG_CACHE_HOME", ".cache")
     }
 
+    /// GnuPG's public keys, as Helm looks for them: `pubring.gpg`, else `pubring.kbx`, in `$GNUPGHOME` or `~/.gnupg`.
+    pub fn keyring(&self) -> Option<PathBuf> {
+        let folder = self.var("GNUPGHOME").map(PathBuf::from);
+        let folder = folder.or_else(|| Some(self.home()?.join(".gnupg")))?;
+        let (legacy, keybox) = (folder.join("pubring.gpg"), folder.join("pubring.kbx"));
+        Some(if !legacy.exists() && keybox.exists() { keybox } else { legacy })
+    }
+
     fn xdg(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         self.var(variable)
             .map(PathBuf::from)

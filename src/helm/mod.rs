@@ -4,7 +4,7 @@
 //! `render` (chart and values to manifests), `manifest` (split, order, hooks), `post_render` (objects changed by the caller), `explain` (where a value comes from), `crds` (what replacing one loses). With a cluster: `release` (what is stored),
 //! `action` (install, upgrade, …), `lookup` (templates that
 //! read the cluster), `source` (chart files). Over the network: `remote` (downloads), `repo` (repositories with an index),
-//! `registry` (OCI). `semver` and `glob` read versions and patterns as Helm does.
+//! `registry` (OCI). `provenance` tells who signed a packed chart. `semver` and `glob` read versions and patterns as Helm does.
 
 pub mod action;
 pub mod chart;
@@ -15,6 +15,7 @@ mod known_versions;
 mod lookup;
 pub mod manifest;
 mod post_render;
+pub mod provenance;
 pub mod registry;
 pub mod release;
 pub mod remote;

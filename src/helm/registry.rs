@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{LINK, WWW_AUTHENTICATE};
 use serde_json::Value as Json;
 
-use super::remote::{Archive, Credentials, Remote, RemoteError, packed, parse, succeeded};
+use super::remote::{Archive, Credentials, Remote, RemoteError, packed, parse, shown, succeeded};
 use super::semver::Version;
 use super::source::choose;
 use crate::http::Response;
@@ -17,6 +17,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 const CONTENT: &[&str] =
     &["application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip"];
+const PROVENANCE: &[&str] = &["application/vnd.cncf.helm.chart.provenance.v1.prov"];
 
 /// Pages of tags that are read at most.
 const PAGES: usize = 200;
@@ -57,6 +58,11 @@ impl Reference {
             && digest.as_ref().is_none_or(hex);
         is_valid.then(|| Self { host: host.to_owned(), path: path.to_owned(), tag, digest })
     }
+
+    /// The last part of the path.
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
 }
 
 /// Fetches the chart that `oci://…` names: by digest, by tag or version, else the newest that satisfies the constraint.
@@ -65,8 +71,7 @@ impl Reference {
 /// `Reference`, `Http`, `Status`, `Manifest` for what is no chart, `NoVersion`, and `Digest` for content that is not what the
 /// manifest says.
 pub async fn pull(remote: &Remote, text: &str, version: &str) -> Result<Archive, RemoteError> {
-    let reference =
-        Reference::parse(text).ok_or_else(|| RemoteError::Reference(text.to_owned()))?;
+    let reference = Reference::parse(text).ok_or_else(|| RemoteError::Reference(shown(text)))?;
     let mut session = Session::new(remote, &reference)?;
     let wanted = reference.tag.clone().unwrap_or_else(|| version.to_owned());
     let name = match &reference.digest {
@@ -79,7 +84,7 @@ pub async fn pull(remote: &Remote, text: &str, version: &str) -> Result<Archive,
     let response = session.get(&address, MANIFEST).await?;
     let wrong = |reason: String| RemoteError::Manifest { url: address.to_string(), reason };
     if let Some(digest) = &reference.digest {
-        packed(response.body.to_vec(), &address.to_string()).check(digest)?;
+        packed(response.body.to_vec(), &address.to_string(), "").check(digest)?;
     }
     let manifest: Json =
         serde_json::from_slice(&response.body).map_err(|error| wrong(error.to_string()))?;
@@ -87,20 +92,38 @@ pub async fn pull(remote: &Remote, text: &str, version: &str) -> Result<Archive,
     if config != CONFIG {
         return Err(wrong(format!("its config is `{config}`, not `{CONFIG}`")));
     }
-    let layer = manifest["layers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|layer| layer["mediaType"].as_str().is_some_and(|kind| CONTENT.contains(&kind)))
-        .ok_or_else(|| wrong("it has no layer with a chart".to_owned()))?;
-    let digest = layer["digest"].as_str().unwrap_or_default();
-    if !digest.starts_with("sha256:") {
-        return Err(wrong(format!("the digest `{digest}` of its layer is no SHA-256")));
-    }
     let from = format!("{SCHEME}{}/{}:{name}", reference.host, reference.path);
+    let digest = layer(&manifest, CONTENT).map_err(wrong)?;
+    // A version's `+` is `_` in its tag alone.
+    let file = format!("{}-{}.tgz", reference.name(), name.replace('_', "+"));
     let blob = session.address(&format!("blobs/{digest}"))?;
     let fetched = async { Ok(session.get(&blob, "*/*").await?.body.to_vec()) };
-    remote.archive(digest, &from, fetched).await
+    let mut archive = remote.archive(digest, (&from, &file), fetched).await?;
+    if remote.provenance {
+        let missing = |reason| RemoteError::NoProvenance { url: from.clone(), reason };
+        let digest = layer(&manifest, PROVENANCE).map_err(missing)?;
+        let blob = session.address(&format!("blobs/{digest}"))?;
+        let found = session.get(&blob, "*/*").await?.body.to_vec();
+        packed(found.clone(), &blob.to_string(), &file).check(digest)?;
+        archive.provenance = Some(found);
+    }
+    Ok(archive)
+}
+
+/// The digest of the first layer of one of these kinds, else what is wrong.
+fn layer<'m>(manifest: &'m Json, kinds: &[&str]) -> Result<&'m str, String> {
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let mut of_kind = layers
+        .filter(|layer| layer["mediaType"].as_str().is_some_and(|kind| kinds.contains(&kind)));
+    let layer = of_kind.next().ok_or_else(|| {
+        format!("manifest does not contain a layer with mediatype {}", kinds.join(" or "))
+    })?;
+    let digest = layer["digest"].as_str().unwrap_or_default();
+    if digest.starts_with("sha256:") {
+        Ok(digest)
+    } else {
+        Err(format!("the digest `{digest}` of its layer is no SHA-256"))
+    }
 }
 
 fn is_exact(version: &str) -> bool {
@@ -173,6 +196,8 @@ impl<'r> Session<'r> {
             text.push_str(&format!("&service={service}"));
         }
         let url = parse(&text.replace(' ', "%20"))?;
+        // A password that was sent over TLS does not go to the next one without.
+        let basic = basic.filter(|_| url.is_secure() || !self.home.is_secure());
         let headers: Vec<(&str, &str)> =
             basic.iter().map(|basic| ("authorization", basic.as_str())).collect();
         let response = self.remote.ask(&url, &headers).await?;
@@ -207,15 +232,14 @@ impl<'r> Session<'r> {
         }
         let found: Vec<String> =
             tags.iter().map(|(version, _)| version.to_string()).take(20).collect();
-        let path = &self.reference.path;
         Err(RemoteError::NoVersion {
-            name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+            name: self.reference.name().to_owned(),
             wanted: if wanted.is_empty() {
                 "that is no pre-release".to_owned()
             } else {
                 wanted.to_owned()
             },
-            url: format!("{SCHEME}{}/{path}", self.reference.host),
+            url: format!("{SCHEME}{}/{}", self.reference.host, self.reference.path),
             found: found.join(", "),
         })
     }

@@ -316,16 +316,31 @@ fn decode(data: &[u8]) -> Option<Json> {
 }
 
 fn chart_json(chart: &Chart) -> Json {
-    let file =
-        |file: &super::chart::File| json!({"name": file.name, "data": STANDARD.encode(&file.data)});
-    json!({
+    // Helm writes the time of its own zone; these are the same moments.
+    let file = |file: &super::chart::File| {
+        let mut json = json!({"name": file.name, "data": STANDARD.encode(&file.data)});
+        if let Some(modified) = file.modified {
+            json["modtime"] = Json::from(modified.to_string());
+        }
+        json
+    };
+    // Without a schema it is Go's time of nothing.
+    let schema_modified = chart
+        .schema_modified
+        .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |modified| modified.to_string());
+    let mut json = json!({
         "metadata": chart.metadata.to_json(),
         "lock": chart.lock,
         "templates": chart.templates.iter().map(file).collect::<Vec<_>>(),
         "values": whole(&Json::Object(chart.values.clone())),
         "schema": chart.schema.as_ref().map(|schema| STANDARD.encode(schema)),
         "files": chart.files.iter().map(file).collect::<Vec<_>>(),
-    })
+        "schemamodtime": schema_modified,
+    });
+    if let Some(modified) = chart.modified {
+        json["modtime"] = Json::from(modified.to_string());
+    }
+    json
 }
 
 fn hook_json(hook: &Hook) -> Json {

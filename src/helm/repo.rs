@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::remote::{Archive, Remote, RemoteError, no_chart, parse};
+use super::remote::{Archive, Remote, RemoteError, no_chart, parse, shown};
 use super::semver::Version;
 use super::source::choose;
 use crate::base::yaml;
@@ -32,9 +32,11 @@ pub async fn index(remote: &Remote, url: &str) -> Result<Vec<Entry>, RemoteError
 
 async fn read_index(remote: &Remote, url: &str) -> Result<Vec<(Version, Entry)>, RemoteError> {
     let address = parse(&format!("{}/index.yaml", url.trim_end_matches('/')))?;
-    let wrong =
-        |reason: &str| RemoteError::Index { url: address.to_string(), reason: reason.to_owned() };
-    let body = remote.get(&address, &address).await?;
+    let wrong = |reason: &str| RemoteError::Index {
+        url: shown(&address.to_string()),
+        reason: reason.to_owned(),
+    };
+    let body = remote.get_current(&address).await?;
     let text = String::from_utf8(body).map_err(|_| wrong("it is no text"))?;
     let index = yaml::parse(&text).map_err(|error| wrong(&error.message))?;
     if !index["apiVersion"].is_string() {
@@ -97,7 +99,11 @@ pub async fn pull(
     let (mut versions, others): (Vec<_>, Vec<_>) =
         read_index(remote, url).await?.into_iter().partition(|(_, entry)| entry.name == name);
     if versions.is_empty() {
-        return Err(no_chart(name, url, others.iter().map(|(_, entry)| entry.name.as_str())));
+        return Err(no_chart(
+            name,
+            &shown(url),
+            others.iter().map(|(_, entry)| entry.name.as_str()),
+        ));
     }
     let exact = versions.iter().position(|(_, entry)| entry.version == version);
     let chosen = match exact {
@@ -110,14 +116,13 @@ pub async fn pull(
         return Err(RemoteError::NoVersion {
             name: name.to_owned(),
             wanted: version.to_owned(),
-            url: url.to_owned(),
+            url: shown(url),
             found: found.join(", "),
         });
     };
     let home = parse(&format!("{}/", url.trim_end_matches('/')))?;
     let place = entry.urls.first().map(String::as_str).unwrap_or_default();
     let address =
-        home.join(place).map_err(|source| RemoteError::Http { url: place.to_owned(), source })?;
-    let from = address.to_string();
-    remote.archive(&entry.digest, &from, remote.get(&address, &home)).await
+        home.join(place).map_err(|source| RemoteError::Http { url: shown(place), source })?;
+    remote.download(&address, &home, &entry.digest).await
 }

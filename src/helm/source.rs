@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::chart::{Chart, ChartError, File, IgnoreRules, MAX_SIZE};
@@ -27,6 +28,14 @@ pub enum SourceError {
     Digest { path: PathBuf, wanted: String, found: String },
     #[error("chart `{path}` is a folder and has no digest")]
     NoDigest { path: PathBuf },
+    #[error("chart `{path}` cannot be verified: unpacked charts cannot be verified")]
+    Unpacked { path: PathBuf },
+    #[error("chart `{path}` cannot be verified: chart must be a tgz file")]
+    NotPacked { path: PathBuf },
+    #[error(
+        "chart `{path}` cannot be verified: could not load provenance file {path}.prov: {source}"
+    )]
+    NoProvenance { path: PathBuf, source: std::io::Error },
     #[error("chart `{path}`: {source}")]
     Chart { path: PathBuf, source: ChartError },
 }
@@ -52,6 +61,13 @@ impl From<SourceError> for Diagnostic {
             }
             SourceError::Digest { .. } => Self::new(ErrorKind::Invalid, message).hint(
                 "nothing of it was used; get the chart again, or correct the option `digest` if the new chart is meant",
+            ),
+            SourceError::Unpacked { .. } | SourceError::NotPacked { .. } => {
+                Self::new(ErrorKind::Invalid, message)
+                    .hint("pack it with `helm package --sign`, or leave the option `verify` out")
+            }
+            SourceError::NoProvenance { .. } => Self::new(ErrorKind::Invalid, message).hint(
+                "put the `.prov` of its publisher beside it, or leave `verify` out if its `digest` is enough",
             ),
             SourceError::NoDigest { .. } => Self::new(ErrorKind::Invalid, message)
                 .hint("pack the chart, or leave the option `digest` out"),
@@ -96,6 +112,26 @@ pub fn load_checked(path: &Path, wanted: &str) -> Result<Chart, SourceError> {
     }
     Chart::from_archive(&data)
         .map_err(|source| SourceError::Chart { path: path.to_owned(), source })
+}
+
+/// A packed chart and the `.prov` beside it, as bytes.
+///
+/// # Errors
+/// `NotFound`, `Unpacked`, `NotPacked` for a name that does not end in `.tgz`, `NoProvenance` and `Read`.
+pub fn with_provenance(path: &Path) -> Result<(Vec<u8>, Vec<u8>), SourceError> {
+    let own = || path.to_owned();
+    let facts = fs::metadata(path).map_err(|_| SourceError::NotFound { path: own() })?;
+    if facts.is_dir() {
+        return Err(SourceError::Unpacked { path: own() });
+    }
+    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tgz")) {
+        return Err(SourceError::NotPacked { path: own() });
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".prov");
+    let provenance =
+        fs::read(beside).map_err(|source| SourceError::NoProvenance { path: own(), source })?;
+    Ok((read(path)?, provenance))
 }
 
 /// Finds `name-VERSION.tgz` in a folder: the given version, else the newest that satisfies the constraint.
@@ -207,7 +243,8 @@ fn read_folder(root: &Path) -> Result<Vec<File>, SourceError> {
             left = rest;
             let data = read(&path)?;
             let data = data.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&data);
-            files.push(File::new(name, data));
+            let modified = facts.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+            files.push(File::new(name, data).at(modified));
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));

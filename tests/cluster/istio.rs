@@ -1,7 +1,8 @@
 //! Istio's base and istiod from 1.29.6 to 1.30.3, installed and upgraded by helm, by meshscript, and by one after the other.
 //!
 //! The four ends must store the same, and at no moment of an upgrade may a validating webhook be weaker than before: a chart
-//! that is upgraded leaves `failurePolicy` to istiod.
+//! that is upgraded leaves `failurePolicy` to istiod. Going back to a first revision, which gives the field, is refused by the
+//! API server for helm and for us.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -98,6 +99,11 @@ fn upgrade(bed: &Bed, first: &str, second: &str) -> Result<BTreeMap<String, Stri
     ensure(!seen.contains("Ignore"), || format!("a webhook was weakened:\n{seen}"))?;
     let after = after?;
     ensure(after.iter().all(|(_, policy)| policy == "Fail"), || format!("{after:?}"))?;
+    for (release, _) in RELEASES {
+        back(bed, second, release)?;
+    }
+    let back = policies(bed)?;
+    ensure(back.iter().all(|(_, policy)| policy == "Fail"), || format!("{back:?}"))?;
     let stored = stored_releases(bed, NAMESPACE)?;
     for (release, _) in RELEASES.iter().rev() {
         bed.helm(&["uninstall", release, "-n", NAMESPACE, "--wait"])?.ends(0)?;
@@ -147,4 +153,20 @@ fn converge(
         function == "install",
     );
     bed.meshscript(&["eval", &script, "--allow-read", &archive])?.ends(0).map(drop)
+}
+
+/// The rollback that istiod's field forbids; the failed revision is told as helm tells it.
+fn back(bed: &Bed, by: &str, release: &str) -> Result<(), String> {
+    let ran = if by == "helm" {
+        bed.helm(&["rollback", release, "1", "-n", NAMESPACE, "--wait"])?.ends(1)?
+    } else {
+        let script = format!(
+            "helm::rollback(\"{release}\", #{{ namespace: \"{NAMESPACE}\", revision: 1, wait: true }})"
+        );
+        bed.meshscript(&["eval", &script])?.ends(6)?
+    };
+    ensure(
+        ["pilot-discovery", "].failurePolicy"].iter().all(|word| ran.stderr.contains(word)),
+        || format!("the conflict is not told: {}", ran.stderr),
+    )
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -343,8 +344,11 @@ fn flatten(path: &str, value: &Value, namespace: &str, into: &mut BTreeMap<Strin
                 match key.as_str() {
                     // Both name the uid of a Job.
                     "controller-uid" | "batch.kubernetes.io/controller-uid" => {}
-                    // Files are not stamped by us, and Helm reads them without.
-                    "modtime" | "schemamodtime" => {}
+                    "modtime" | "schemamodtime" => {
+                        // The same moment in whichever zone.
+                        let moment: Timestamp = text(value).parse().unwrap_or_default();
+                        into.insert(path, moment.to_string());
+                    }
                     // Both are informational, and Helm drops one when it sets the other.
                     "createdAt" | "modifiedAt" => {}
                     "first_deployed" | "last_deployed" | "deleted" | "started_at"

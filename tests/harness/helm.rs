@@ -50,6 +50,17 @@ impl Helm {
         self.run_in(home, home, arguments)
     }
 
+    /// Runs helm with an empty home and variables.
+    pub(crate) fn run_with<S: AsRef<OsStr>>(
+        &self,
+        home: &Path,
+        arguments: impl IntoIterator<Item = S>,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> io::Result<Answer> {
+        let mut command = self.command(home, home);
+        answered(command.args(arguments).envs(variables).output()?)
+    }
+
     /// Runs helm in a folder with another as its home.
     pub(crate) fn run_in<S: AsRef<OsStr>>(
         &self,
@@ -57,18 +68,16 @@ impl Helm {
         home: &Path,
         arguments: impl IntoIterator<Item = S>,
     ) -> io::Result<Answer> {
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .current_dir(folder)
-            .env("HOME", home)
-            .env("TZ", "UTC")
-            .env_remove("KUBECONFIG")
-            .output()?;
-        Ok(if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        })
+        answered(self.command(folder, home).args(arguments).output()?)
+    }
+
+    fn command(&self, folder: &Path, home: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.current_dir(folder).env("HOME", home).env("TZ", "UTC").env_remove("KUBECONFIG");
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        command
     }
 
     /// The answer of an earlier run to the same question, else that of `ask`.
@@ -101,6 +110,14 @@ impl Helm {
         fresh.persist(file).map_err(|error| error.error)?;
         Ok(answer)
     }
+}
+
+fn answered(output: std::process::Output) -> io::Result<Answer> {
+    Ok(if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    })
 }
 
 /// SHA-256 over parts of any length.

@@ -6,6 +6,7 @@ use super::holder::take_over;
 use super::{ActionError, ConvergeOptions, Reuse, check_name};
 use crate::base::diagnostic::Diagnostic;
 use crate::helm::chart::Chart;
+use crate::helm::manifest::Hook;
 use crate::helm::release::{self, Release, SYSTEM_LABELS};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions, Rendered};
 use crate::helm::template::Environment;
@@ -162,7 +163,14 @@ fn is_same(last: &Release, chart: &Chart, given: &Map<String, Json>, again: &Ren
         && last.chart_version() == chart.metadata.version
         && values::same(&Json::Object(last.config()), &Json::Object(given.clone()))
         && last.manifest() == again.manifest()
-        && last.json["hooks"].as_array().map_or(0, Vec::len) == again.hooks.len()
+        && same_hooks(last, &again.hooks)
+}
+
+fn same_hooks(last: &Release, hooks: &[Hook]) -> bool {
+    let stored = last.json["hooks"].as_array().into_iter().flatten();
+    stored
+        .map(|hook| (hook["path"].as_str(), hook["manifest"].as_str()))
+        .eq(hooks.iter().map(|hook| (Some(hook.path.as_str()), Some(hook.manifest.as_str()))))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the facts of a release")]

@@ -4,6 +4,7 @@
 use std::io::Read as _;
 
 use flate2::read::GzDecoder;
+use jiff::Timestamp;
 
 use super::{ChartError, File};
 
@@ -30,6 +31,11 @@ pub(super) fn unpack(data: &[u8]) -> Result<Vec<File>, ChartError> {
         if entry.size() > left {
             return Err(ChartError::TooBig);
         }
+        let modified = entry
+            .header()
+            .mtime()
+            .ok()
+            .and_then(|seconds| Timestamp::from_second(i64::try_from(seconds).ok()?).ok());
         let mut content = Vec::new();
         let read = entry.by_ref().take(left).read_to_end(&mut content).map_err(damaged)?;
         left -= u64::try_from(read).unwrap_or(u64::MAX).min(left);
@@ -37,7 +43,7 @@ pub(super) fn unpack(data: &[u8]) -> Result<Vec<File>, ChartError> {
             return Err(ChartError::TooBig);
         }
         let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&content);
-        files.push(File::new(name, content));
+        files.push(File::new(name, content).at(modified));
     }
     if files.is_empty() {
         return Err(ChartError::Archive("no files in chart archive".to_owned()));

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value as Json};
 
 use crate::base::yaml::{self, YamlError};
@@ -51,12 +52,25 @@ pub enum ChartError {
 pub struct File {
     pub name: String,
     pub data: Arc<[u8]>,
+    /// When it was changed last, by the file system or the archive; a release tells it.
+    pub modified: Option<Timestamp>,
 }
 
 impl File {
     /// A file of the given bytes.
     pub fn new(name: impl Into<String>, data: impl Into<Arc<[u8]>>) -> Self {
-        Self { name: name.into(), data: data.into() }
+        Self { name: name.into(), data: data.into(), modified: None }
+    }
+
+    /// The same file with the time of its last change.
+    #[must_use]
+    pub(crate) fn at(self, modified: Option<Timestamp>) -> Self {
+        Self { modified, ..self }
+    }
+
+    /// The same file under another name.
+    fn named(&self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self.clone() }
     }
 
     /// The content as text; bytes that are no text are kept as private characters inside templates.
@@ -80,6 +94,10 @@ pub struct Chart {
     pub dependencies: Vec<Self>,
     /// The chart's `README.md`, defaults and so on as they came, for showing.
     pub raw_values: Option<Arc<[u8]>>,
+    /// When `Chart.yaml` was changed last.
+    pub modified: Option<Timestamp>,
+    /// When the schema was.
+    pub schema_modified: Option<Timestamp>,
 }
 
 impl Chart {
@@ -128,7 +146,7 @@ impl Chart {
             .files
             .iter()
             .filter(|file| wanted(&file.name))
-            .map(|file| File { name: format!("{path}/{}", file.name), data: file.data.clone() })
+            .map(|file| file.named(format!("{path}/{}", file.name)))
             .collect();
         for dependency in &self.dependencies {
             found.extend(dependency.crds_below(&format!("{path}/charts/{}", dependency.name())));
@@ -157,17 +175,22 @@ impl Chart {
             schema: None,
             dependencies: Vec::new(),
             raw_values: None,
+            modified: None,
+            schema_modified: None,
         };
         let mut subcharts: Vec<(String, Vec<File>)> = Vec::new();
         for file in files {
             match file.name.as_str() {
-                "Chart.yaml" => {}
+                "Chart.yaml" => chart.modified = file.modified,
                 "Chart.lock" => chart.lock = Some(read(&file)?),
                 "values.yaml" => {
                     chart.values = default_values(&file)?;
                     chart.raw_values = Some(file.data);
                 }
-                "values.schema.json" => chart.schema = Some(file.data),
+                "values.schema.json" => {
+                    chart.schema_modified = file.modified;
+                    chart.schema = Some(file.data);
+                }
                 "requirements.yaml" => {
                     metadata.add_dependencies(&read(&file)?)?;
                     if metadata.api_version == "v1" {
@@ -184,7 +207,7 @@ impl Chart {
                 name => match name.strip_prefix("charts/") {
                     Some(rest) if !name.ends_with(".prov") => {
                         let folder = rest.split('/').next().unwrap_or(rest).to_owned();
-                        let inner = File { name: rest.to_owned(), data: file.data };
+                        let inner = file.named(rest);
                         match subcharts.iter_mut().find(|(known, _)| *known == folder) {
                             Some((_, files)) => files.push(inner),
                             None => subcharts.push((folder, vec![inner])),
@@ -213,7 +236,7 @@ impl Chart {
                     .into_iter()
                     .filter_map(|file| {
                         let (_, rest) = file.name.split_once('/')?;
-                        Some(File { name: rest.to_owned(), data: file.data.clone() })
+                        Some(file.named(rest))
                     })
                     .collect();
                 if inner.is_empty() {

@@ -7,7 +7,7 @@ use meshscript::engine::catalog::{Function, functions};
 use meshscript::engine::{docs, scripts, session};
 use meshscript::report::ReportOptions;
 
-use super::script;
+use super::{provenance, script};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -145,13 +145,22 @@ fn code(doc: &str) -> Option<String> {
     Some(code.to_owned())
 }
 
-/// Runs an example in a sandbox and a workspace of its own, which holds the packed chart `charts/web-1.2.0.tgz`. One that
-/// ends with a condition claims that it holds.
+/// Runs an example in a sandbox and a workspace of its own, which holds the packed chart `charts/web-1.2.0.tgz`, and a signed
+/// one in `signed/`. One that ends with a condition claims that it holds.
 fn example(text: &str) -> Result<(), Failed> {
     let workspace = tempfile::tempdir()?;
     let charts = workspace.path().join("charts");
     fs::create_dir(&charts)?;
     fs::write(charts.join("web-1.2.0.tgz"), packed("1.2.0")?)?;
+    let (known, signed) = (provenance::folder(), workspace.path().join("signed"));
+    fs::create_dir(&signed)?;
+    for (from, to) in [
+        ("web-1.2.0.tgz", "web-1.2.0.tgz"),
+        ("rsa.prov", "web-1.2.0.tgz.prov"),
+        ("trusted.asc", "trusted.asc"),
+    ] {
+        fs::copy(known.join(from), signed.join(to))?;
+    }
     let (session, captured) =
         script::session(script::settings(workspace.path()), ReportOptions::default());
     let value = session.eval(text).map_err(|error| {
@@ -166,16 +175,24 @@ fn example(text: &str) -> Result<(), Failed> {
 
 /// A packed chart `web` with one ConfigMap that tells its version.
 pub(crate) fn packed(version: &str) -> Result<Vec<u8>, Failed> {
-    let mut archive =
-        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     let chart = format!("apiVersion: v2\nname: web\nversion: {version}\n");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata:\n  version: {{ .Chart.Version | quote }}\n";
-    for (name, text) in [("web/Chart.yaml", chart.as_str()), ("web/templates/map.yaml", map)] {
+    archive(&[
+        ("web/Chart.yaml".to_owned(), chart.into_bytes()),
+        ("web/templates/map.yaml".to_owned(), map.as_bytes().to_vec()),
+    ])
+}
+
+/// A packed chart of files by their paths.
+pub(crate) fn archive(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Failed> {
+    let mut archive =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    for (name, data) in files {
         let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
+        header.set_size(data.len() as u64);
         header.set_mode(0o644);
         header.set_cksum();
-        archive.append_data(&mut header, name, text.as_bytes())?;
+        archive.append_data(&mut header, name, &data[..])?;
     }
     Ok(archive.into_inner()?.finish()?)
 }

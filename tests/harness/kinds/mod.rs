@@ -14,6 +14,7 @@ mod fuzz;
 mod http;
 mod k8s;
 mod kubectl;
+mod provenance;
 mod remote;
 mod repl;
 mod script;
@@ -40,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         http::trials(),
         k8s::trials(),
         kubectl::trials(),
+        provenance::trials(),
         remote::trials(),
         repl::trials(),
         script::trials(),

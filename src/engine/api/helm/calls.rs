@@ -7,7 +7,7 @@ use std::time::Duration;
 use rhai::{Array, Dynamic};
 use serde_json::{Map, Value, json};
 
-use crate::base::clock::SystemClock;
+use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
 use crate::base::net::TcpDialer;
 use crate::base::progress::Change;
@@ -23,6 +23,7 @@ use crate::helm::action::{
 };
 use crate::helm::chart::{Chart, File};
 use crate::helm::explain::{self, ExplainError, Given};
+use crate::helm::provenance::{self, Keyring, PgpError, ProvenanceError, Signed};
 use crate::helm::release::{self, Release};
 use crate::helm::remote::{self, Credentials, Remote};
 use crate::helm::render::{self, Capabilities, ReleaseFacts, RenderOptions};
@@ -48,14 +49,28 @@ fn namespace(call: &Call<'_>) -> Result<String, Diagnostic> {
 
 /// The chart that the argument names.
 fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
+    Ok(load_signed(call)?.0)
+}
+
+/// The chart that the argument names, and who signed it where the option `verify` asks.
+fn load_signed(call: &Call<'_>) -> Result<(Chart, Option<Signed>), Diagnostic> {
     let name = call.string("chart");
-    if let Some(name) = name.strip_prefix(builtin::PREFIX) {
-        return load_builtin(call, name);
+    let keyring = keyring(call)?;
+    if let Some(stand_in) = name.strip_prefix(builtin::PREFIX) {
+        if keyring.is_some() {
+            return Err(Diagnostic::new(
+                ErrorKind::Invalid,
+                format!("the stand-in chart `{stand_in}` is signed by nobody"),
+            )
+            .hint("name a packed chart, or leave the option `verify` out"));
+        }
+        return Ok((load_builtin(call, stand_in)?, None));
     }
     let version = call.string("version");
     let repository = call.string("repo");
     if !repository.is_empty() || is_remote(&name) {
-        let remote = remote(call, call.flag("plain_http"))?;
+        let remote =
+            Remote { provenance: keyring.is_some(), ..remote(call, call.flag("plain_http"))? };
         let digest = call.string("digest");
         let archive = call.block_on(async {
             if !repository.is_empty() {
@@ -66,18 +81,88 @@ fn load(call: &Call<'_>) -> Result<Chart, Diagnostic> {
                 remote::fetch(&remote, &name, &digest).await
             }
         })?;
-        return Ok(archive.chart(&digest)?);
+        let signed = match (&keyring, &archive.provenance) {
+            (Some(keyring), Some(provenance)) => {
+                let signed = verify(keyring, &archive.data, provenance, &archive.file);
+                Some(signed.map_err(|error| error.cause(format!("of `{}`", archive.from)))?)
+            }
+            _ => None,
+        };
+        return Ok((archive.chart(&digest)?, signed));
     }
     let readable = call.host.files.readable(&name);
     let exists = readable.as_ref().is_ok_and(|path| path.exists());
+    let mut path = readable;
     if !exists && let Some((folder, chart)) = name.rsplit_once('/') {
         let folder = call.host.files.readable(folder)?;
         if folder.is_dir() {
-            let path = source::find(&folder, chart, &version)?;
-            return checked(call, &path);
+            path = Ok(source::find(&folder, chart, &version)?);
         }
     }
-    checked(call, &readable?)
+    let path = path?;
+    let signed = match &keyring {
+        Some(keyring) => {
+            let (data, provenance) = source::with_provenance(&path)?;
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            Some(verify(keyring, &data, &provenance, &file)?)
+        }
+        None => None,
+    };
+    Ok((checked(call, &path)?, signed))
+}
+
+/// The keys that the options name, where a chart is to be verified.
+fn keyring(call: &Call<'_>) -> Result<Option<Keyring>, Diagnostic> {
+    let named = call.opt_string("keyring").filter(|path| !path.is_empty());
+    if !call.flag("verify") {
+        return match named {
+            None => Ok(None),
+            Some(_) => {
+                Err(Diagnostic::new(ErrorKind::Argument, "option `keyring` needs `verify: true`"))
+            }
+        };
+    }
+    let path = match named {
+        Some(name) => call.host.files.readable(&name)?,
+        // As with a kubeconfig, the user's own place needs no grant.
+        None => call.host.settings.environment.keyring().unwrap_or_default(),
+    };
+    let shown = path.display().to_string();
+    let failed = |reason: String, kind: ErrorKind| {
+        Diagnostic::new(kind, format!("failed to load keyring `{shown}`: {reason}")).hint(
+            "name a file of the trusted public keys with `keyring`, such as `gpg --export` writes",
+        )
+    };
+    let data =
+        std::fs::read(&path).map_err(|error| failed(error.to_string(), ErrorKind::NotFound))?;
+    let keyring =
+        Keyring::read(&data).map_err(|error| failed(error.to_string(), ErrorKind::Invalid))?;
+    Ok(Some(keyring))
+}
+
+fn verify(
+    keyring: &Keyring,
+    archive: &[u8],
+    provenance: &[u8],
+    file: &str,
+) -> Result<Signed, Diagnostic> {
+    // Of the real world, as the download: a rehearsal's clock may stand elsewhere.
+    let now = SystemClock::new().now().as_second();
+    provenance::verify(archive, provenance, file, keyring, now).map_err(|error| {
+        let hint = match &error {
+            ProvenanceError::NotSigned => "a `.prov` is a clear-signed OpenPGP message, as `helm package --sign` writes it",
+            ProvenanceError::OpenPgp(PgpError::UnknownIssuer) => {
+                "the signer's public key is not in `keyring`; if you trust it, add it there"
+            }
+            ProvenanceError::OpenPgp(PgpError::KeyExpired | PgpError::KeyRevoked) => {
+                "ask the publisher for a chart that is signed by a key that holds"
+            }
+            _ => "do not use it before you know who changed it; get chart and `.prov` again from their publisher",
+        };
+        Diagnostic::new(ErrorKind::Invalid, format!("chart `{file}` cannot be verified: {error}"))
+            .cause("nothing of it was used")
+            .hint(hint)
+    })
 }
 
 fn is_remote(name: &str) -> bool {
@@ -110,10 +195,12 @@ fn remote(call: &Call<'_>, plain_http: bool) -> Result<Remote, Diagnostic> {
             Some(value) => Trust::Only(crate::engine::api::cert::trusted(call, value, "ca")?),
             None => Trust::System,
         },
+        proxies: call.proxies(),
         credentials,
         plain_http,
         timeout: FETCH_TIMEOUT,
         cache: call.host.settings.environment.cache_folder(),
+        provenance: false,
     })
 }
 
@@ -561,9 +648,24 @@ pub(super) fn diff(call: &Call<'_>) -> Answer {
         told["fields"] = json!([]);
         objects.push(told);
     }
+    let hooks: Vec<Value> = found
+        .hooks
+        .iter()
+        .map(|hook| {
+            json!({
+                "name": hook.name,
+                "kind": hook.kind,
+                "path": hook.path,
+                "events": hook.events,
+                "change": hook.change.name(),
+                "manifest": hook.manifest,
+            })
+        })
+        .collect();
     Ok(to_dynamic(&json!({
         "objects": objects,
         "manifest": found.manifest,
+        "hooks": hooks,
         "lost": found.lost,
     })))
 }
@@ -631,7 +733,7 @@ pub(super) fn manifest(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn chart(call: &Call<'_>) -> Answer {
-    let chart = load(call)?;
+    let (chart, signed) = load_signed(call)?;
     let metadata = &chart.metadata;
     let files: Vec<&str> =
         chart.templates.iter().chain(&chart.files).map(|file| file.name.as_str()).collect();
@@ -643,5 +745,10 @@ pub(super) fn chart(call: &Call<'_>) -> Answer {
         "type": if metadata.chart_type.is_empty() { "application" } else { &metadata.chart_type },
         "values": chart.values,
         "files": files,
+        "signed": signed.map(|signed| json!({
+            "by": signed.by,
+            "fingerprint": signed.fingerprint,
+            "digest": signed.digest,
+        })),
     })))
 }

@@ -37,6 +37,18 @@ const PLAIN_HTTP: Param = Param::optional(
     "false",
     "whether a registry of `oci://` is spoken to without TLS",
 );
+const VERIFY: Param = Param::optional(
+    "verify",
+    Kind::Bool,
+    "false",
+    "whether the chart must be signed by a key of `keyring`: its `.prov` lies beside it, as `helm --verify`",
+);
+const KEYRING: Param = Param::optional(
+    "keyring",
+    Kind::String,
+    "GnuPG's `pubring.gpg`, else `pubring.kbx`",
+    "a file of the public keys that are trusted: GnuPG's own, or what `gpg --export` writes, armored or not",
+);
 const NAMESPACE: Param =
     Param::optional("namespace", Kind::String, "the target's", "the namespace of the release");
 const VALUES: Param =
@@ -141,6 +153,8 @@ const INSTALL_OPTIONS: &[Param] = &[
     PASSWORD,
     CA,
     PLAIN_HTTP,
+    VERIFY,
+    KEYRING,
     WAIT,
     TIMEOUT,
     Param::optional(
@@ -243,6 +257,8 @@ pub static FUNCTIONS: &[Function] = &[
             PASSWORD,
             CA,
             PLAIN_HTTP,
+            VERIFY,
+            KEYRING,
             Param::optional("include_crds", Kind::Bool, "false", "whether to print `crds/` too"),
             Param::optional(
                 "kube_version",
@@ -372,15 +388,15 @@ pub static FUNCTIONS: &[Function] = &[
         name: "diff",
         doc: "Tells what installing or upgrading would change, without a write.\n\nObjects are compared with the cluster by the \
               server's own dry run, so that defaults and fields of others are no differences; `manifest` is the last revision's \
-              text against the next one's. The data of Secrets is shown as hashes. `lost` tells what CRDs of the chart would take \
+              text against the next one's, and `hooks` tells the same of each hook. The data of Secrets is shown as hashes. `lost` tells what CRDs of the chart would take \
               away: versions, and fields that the server would prune from objects.",
         params: &[NAME, CHART],
         options: INSTALL_OPTIONS,
-        returns: "`#{ objects: array, manifest: string, lost: array of string }`; an object is `#{ apiVersion, kind, namespace, name, change: \"created\", \
-                  \"configured\" or \"deleted\", fields: array of #{ path, live, next } }`",
+        returns: "`#{ objects: array, manifest: string, hooks: array, lost: array of string }`; an object is `#{ apiVersion, kind, namespace, name, change: \"created\", \
+                  \"configured\" or \"deleted\", fields: array of #{ path, live, next } }`, a hook `#{ name, kind, path, events, change, manifest }`",
         errors: "those of `helm::install`",
         effect: Effect::Read,
-        example: "let at = #{ namespace: \"istio-system\", create_namespace: true };\nhelm::install(\"istio-base\", \"builtin:base\", at);\nlet same = helm::diff(\"istio-base\", \"builtin:base\", at);\nlet other = helm::diff(\"nothing\", \"builtin:istiod\", #{ namespace: \"other\", take_ownership: true });\nsame.lost.is_empty() && other.objects.len() > 0",
+        example: "let at = #{ namespace: \"istio-system\", create_namespace: true };\nhelm::install(\"istio-base\", \"builtin:base\", at);\nlet same = helm::diff(\"istio-base\", \"builtin:base\", at);\nlet other = helm::diff(\"nothing\", \"builtin:istiod\", #{ namespace: \"other\", take_ownership: true });\nsame.lost.is_empty() && same.hooks.is_empty() && other.objects.len() > 0",
         run: calls::diff,
     },
     Function {
@@ -519,6 +535,8 @@ pub static FUNCTIONS: &[Function] = &[
             PASSWORD,
             CA,
             PLAIN_HTTP,
+            VERIFY,
+            KEYRING,
         ],
         returns: "`#{ path: string, value: any, from: string, layers: array of #{ layer: string, value: any } }`, the lowest layer first; \
                   `value` is `()` where nothing is",
@@ -532,11 +550,13 @@ pub static FUNCTIONS: &[Function] = &[
         name: "chart",
         doc: "Tells what a chart says of itself.",
         params: &[CHART],
-        options: &[VERSION, DIGEST, REPO, USERNAME, PASSWORD, CA, PLAIN_HTTP],
-        returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array }`",
-        errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged.",
+        options: &[VERSION, DIGEST, REPO, USERNAME, PASSWORD, CA, PLAIN_HTTP, VERIFY, KEYRING],
+        returns: "`#{ name: string, version: string, app_version: string, description: string, type: string, values: map, files: array, signed: map }`; \
+                  `signed` is `#{ by: array of string, fingerprint: string, digest: string }` with `verify`, else `()`",
+        errors: "`NotFound` for a chart that is not there; `Invalid` for one that is damaged, and with `verify` for one that is not signed, \
+                 is another than was signed, or is signed by a key that is unknown, expired or revoked.",
         effect: Effect::Read,
-        example: "// A folder of packed charts: a version or a constraint picks one, the digest says which bytes are meant.\nlet refused = attempt(|| helm::chart(\"charts/web\", #{ version: \"^1.2\", digest: \"sha256:0000\" }));\nif refused.error.kind != \"Invalid\" { fail(\"another chart was taken\"); }\n// From a repository, and from a registry; nothing listens on this port.\nlet repository = attempt(|| helm::chart(\"web\", #{ repo: \"http://127.0.0.1:1/charts\", version: \"^1.2\" }));\nlet registry = attempt(|| helm::chart(\"oci://127.0.0.1:1/charts/web\", #{ version: \"1.2.0\", plain_http: true }));\n[repository, registry].all(|tried| tried.error.kind == \"Unreachable\")",
+        example: "// A folder of packed charts: a version or a constraint picks one, the digest says which bytes are meant.\nlet refused = attempt(|| helm::chart(\"charts/web\", #{ version: \"^1.2\", digest: \"sha256:0000\" }));\nif refused.error.kind != \"Invalid\" { fail(\"another chart was taken\"); }\n// Signed by somebody whose key is trusted.\nlet signed = helm::chart(\"signed/web-1.2.0.tgz\", #{ verify: true, keyring: \"signed/trusted.asc\" }).signed;\nif signed.by != [\"Chart Signer <signer@example.com>\"] { fail(`signed by ${signed.by}`); }\n// From a repository, and from a registry; nothing listens on this port.\nlet repository = attempt(|| helm::chart(\"web\", #{ repo: \"http://127.0.0.1:1/charts\", version: \"^1.2\" }));\nlet registry = attempt(|| helm::chart(\"oci://127.0.0.1:1/charts/web\", #{ version: \"1.2.0\", plain_http: true }));\n[repository, registry].all(|tried| tried.error.kind == \"Unreachable\")",
         run: calls::chart,
     },
 ];
