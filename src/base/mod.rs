@@ -13,6 +13,7 @@ pub mod net;
 pub mod object_ref;
 pub mod progress;
 pub mod secret;
+pub mod stack;
 pub mod suggest;
 pub mod virtual_clock;
 pub mod yaml;

@@ -11,7 +11,7 @@ use super::scripts::{Importing, Resolver, Script, find_closures};
 use super::{check, error, params, register, text};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::base::secret::{MASK, Secret};
-use crate::base::suggest;
+use crate::base::{stack, suggest};
 use crate::report::event::TargetLine;
 use crate::report::state::Counts;
 
@@ -25,8 +25,8 @@ const MAX_DEPTH: usize = 512;
 const MAX_STRING: usize = 64 << 20;
 /// Elements of an array or map.
 const MAX_ITEMS: usize = 1_000_000;
-/// The stack of a thread that runs scripts; unused stack costs nothing.
-pub const STACK: usize = 128 << 20;
+/// The stack of a thread that runs scripts: for the scripts, and for a chart that one of them renders.
+const STACK: usize = (128 + 256) << 20;
 
 /// An engine on a host.
 pub struct Session {
@@ -322,20 +322,13 @@ pub fn limit(engine: &mut Engine) {
 pub fn on_big_stack<T: Send>(
     inside: impl FnOnce() -> Result<T, Diagnostic> + Send,
 ) -> Result<T, Diagnostic> {
-    std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new()
-            .name("script".to_owned())
-            .stack_size(STACK)
-            .spawn_scoped(scope, inside);
-        match spawned {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| {
-                Err(Diagnostic::new(ErrorKind::Bug, "the script host crashed")
-                    .cause(register::panic_text(panic.as_ref())))
-            }),
-            Err(error) => {
-                Err(Diagnostic::new(ErrorKind::Bug, "cannot start a thread")
-                    .cause(error.to_string()))
-            }
+    match stack::with("script", STACK, |_| inside()) {
+        Ok(done) => done.unwrap_or_else(|panic| {
+            Err(Diagnostic::new(ErrorKind::Bug, "the script host crashed")
+                .cause(register::panic_text(panic.as_ref())))
+        }),
+        Err(error) => {
+            Err(Diagnostic::new(ErrorKind::Bug, "cannot start a thread").cause(error.to_string()))
         }
-    })
+    }
 }

@@ -1,5 +1,8 @@
 //! Rendered text to manifests: documents split, hooks taken out, the rest in the order in which Helm applies it.
 
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{Scope, ScopedJoinHandle};
+
 use serde_json::Value as Json;
 
 use crate::base::yaml::{self, YamlError};
@@ -226,53 +229,126 @@ fn read(document: &str) -> Result<Head, DocumentError> {
 
 /// Texts below this are read faster than a second thread starts.
 const LARGE: usize = 256 << 10;
+/// Rendered text below this is read in the end: a thread would cost more than it saves.
+const WORTH_A_THREAD: usize = 8 << 10;
 
-/// Reads the documents, large ones on two threads: the rest of a render is one after the other.
-fn read_all(documents: &[(&str, &str)]) -> Vec<Result<Head, DocumentError>> {
-    let one_by_one = |part: &[(&str, &str)]| -> Vec<_> {
-        part.iter().map(|(_, document)| read(document)).collect()
-    };
-    let size: usize = documents.iter().map(|(_, document)| document.len()).sum();
-    if size < LARGE {
-        return one_by_one(documents);
-    }
-    let mut so_far = 0;
-    let half = documents
-        .iter()
-        .position(|(_, document)| {
-            so_far += document.len();
-            so_far > size / 2
+/// A document with what Helm looks at in it.
+struct Document {
+    /// The template's path.
+    source: String,
+    content: String,
+    head: Result<Head, DocumentError>,
+}
+
+/// Reads the documents of a file, large ones on two threads.
+fn documents(source: &str, text: &str) -> Vec<Document> {
+    let parts = split(text);
+    let one_by_one = |parts: &[&str]| -> Vec<_> { parts.iter().map(|part| read(part)).collect() };
+    let heads = if text.len() < LARGE {
+        one_by_one(&parts)
+    } else {
+        let mut so_far = 0;
+        let half = parts.iter().position(|part| {
+            so_far += part.len();
+            so_far > text.len() / 2
+        });
+        let (first, second) = parts.split_at(half.unwrap_or(0));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| one_by_one(second));
+            let mut read = one_by_one(first);
+            read.extend(other.join().unwrap_or_else(|_| one_by_one(second)));
+            read
         })
-        .unwrap_or(0);
-    let (first, second) = documents.split_at(half);
+    };
+    let document = |(part, head): (&str, _)| Document {
+        source: source.to_owned(),
+        content: part.to_owned(),
+        head,
+    };
+    parts.into_iter().zip(heads).map(document).collect()
+}
+
+/// A template's path and what it rendered.
+type File = (String, String);
+
+/// Reads rendered files, each while the next ones are rendered.
+pub(crate) struct Reader<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    waiting: Vec<File>,
+    size: usize,
+    other: Option<(Sender<File>, ScopedJoinHandle<'scope, Vec<Document>>)>,
+}
+
+impl Reader<'_, '_> {
+    /// Takes a rendered file: the template's path and its text.
+    pub(crate) fn add(&mut self, source: String, text: String) {
+        self.size += text.len();
+        self.waiting.push((source, text));
+        if self.other.is_none() && self.size >= WORTH_A_THREAD {
+            let (sender, receiver) = channel::<File>();
+            let work = move || {
+                receiver.iter().flat_map(|(source, text)| documents(&source, &text)).collect()
+            };
+            // Without a thread the files are read in the end.
+            let thread = std::thread::Builder::new().name("manifests".to_owned());
+            self.other = thread.spawn_scoped(self.scope, work).ok().map(|other| (sender, other));
+        }
+        if let Some((sender, _)) = &self.other {
+            for file in self.waiting.drain(..) {
+                // It reads until the sender is dropped.
+                let _ = sender.send(file);
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
+        let mut read: Vec<Document> = match self.other {
+            Some((sender, other)) => {
+                drop(sender);
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            None => Vec::new(),
+        };
+        read.extend(self.waiting.iter().flat_map(|(source, text)| documents(source, text)));
+        read.sort_by(|a, b| a.source.cmp(&b.source));
+        in_order(read)
+    }
+}
+
+/// Runs `work`, which renders files into a reader, and sorts what it read.
+///
+/// # Errors
+/// Those of `work`, then a document that is none of Kubernetes.
+pub(crate) fn reading<T, E: From<ManifestError>>(
+    work: impl FnOnce(&mut Reader<'_, '_>) -> Result<T, E>,
+) -> Result<(T, Vec<Hook>, Vec<Manifest>), E> {
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| one_by_one(second));
-        let mut read = one_by_one(first);
-        read.extend(other.join().unwrap_or_else(|_| one_by_one(second)));
-        read
+        let mut reader = Reader { scope, waiting: Vec::new(), size: 0, other: None };
+        let done = work(&mut reader)?;
+        let (hooks, manifests) = reader.finish()?;
+        Ok((done, hooks, manifests))
     })
 }
 
 /// Sorts the documents of rendered templates into hooks and manifests, both in install order.
-pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
+pub fn sort(mut files: Vec<File>) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    let documents: Vec<(&str, &str)> = files
-        .iter()
-        .filter(|(_, text)| !text.trim().is_empty())
-        .flat_map(|(source, text)| split(text).into_iter().map(move |part| (source.as_str(), part)))
-        .collect();
-    let heads = read_all(&documents);
+    in_order(files.iter().flat_map(|(source, text)| documents(source, text)))
+}
+
+/// Documents in the order of their templates as hooks and manifests in install order.
+fn in_order(
+    documents: impl IntoIterator<Item = Document>,
+) -> Result<(Vec<Hook>, Vec<Manifest>), ManifestError> {
     let mut hooks = Vec::new();
     let mut manifests = Vec::new();
-    for ((source, document), head) in documents.into_iter().zip(heads) {
-        let head = head.map_err(|error| ManifestError {
-            template: source.to_owned(),
-            source: error,
-            content: document.to_owned(),
-        })?;
+    for Document { source, content, head } in documents {
+        let head = match head {
+            Ok(head) => head,
+            Err(error) => return Err(ManifestError { template: source, source: error, content }),
+        };
         let Some(events) = head.annotation("helm.sh/hook") else {
-            let source = source.to_owned();
-            manifests.push(Manifest { source, content: document.to_owned(), kind: head.kind });
+            manifests.push(Manifest { source, content, kind: head.kind });
             continue;
         };
         let words = |text: &str| -> Vec<String> {
@@ -293,8 +369,8 @@ pub fn sort(mut files: Vec<(String, String)>) -> Result<(Vec<Hook>, Vec<Manifest
         hooks.push(Hook {
             name: head.name,
             kind: head.kind,
-            path: source.to_owned(),
-            manifest: document.to_owned(),
+            path: source,
+            manifest: content,
             events,
             weight: weight.unwrap_or(0),
             delete_policies,

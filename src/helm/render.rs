@@ -177,20 +177,19 @@ pub fn render(
     options: &RenderOptions,
     environment: &Environment<'_>,
 ) -> Result<Rendered, RenderError> {
-    let Ran { chart, files: rendered, looked: () } =
-        run(chart, given, release, options, environment, |_| ())?;
     let notes_path = format!("{}/templates/{NOTES}", chart.name());
     let mut notes: Vec<String> = Vec::new();
-    let mut files = Vec::with_capacity(rendered.len());
-    for (name, text) in rendered {
-        if !name.ends_with(NOTES) {
-            files.push((name, text));
-        } else if options.subchart_notes || name == notes_path {
-            notes.push(text);
-        }
-    }
-    let (hooks, manifests) = manifest::sort(files)?;
-    Ok(Rendered { chart, manifests, hooks, notes: notes.join("\n") })
+    let (ran, hooks, manifests) = manifest::reading(|reader| {
+        let each = |name: String, text: String| {
+            if !name.ends_with(NOTES) {
+                reader.add(name, text);
+            } else if options.subchart_notes || name == notes_path {
+                notes.push(text);
+            }
+        };
+        run(chart, given, release, options, environment, each, |_| ())
+    })?;
+    Ok(Rendered { chart: ran.chart, manifests, hooks, notes: notes.join("\n") })
 }
 
 /// The values as the last template leaves them: charts such as Istio's merge profiles into them while they render.
@@ -205,7 +204,7 @@ pub(crate) fn final_values(
     environment: &Environment<'_>,
 ) -> Result<Map<String, Json>, RenderError> {
     let left = |values: &Value| values.to_json().ok();
-    match run(chart, given, release, options, environment, left)?.looked {
+    match run(chart, given, release, options, environment, |_, _| (), left)?.looked {
         Some(Json::Object(values)) => Ok(values),
         _ => Ok(Map::new()),
     }
@@ -215,18 +214,17 @@ pub(crate) fn final_values(
 struct Ran<T> {
     /// With the subcharts that take part.
     chart: Chart,
-    /// Name and text.
-    files: Vec<(String, String)>,
     looked: T,
 }
 
-/// Runs all templates; `look` sees the values afterwards.
+/// Runs all templates, and hands each file with its text to `each`; `look` sees the values afterwards.
 fn run<T: Send>(
     chart: &Chart,
     given: &Map<String, Json>,
     release: &ReleaseFacts,
     options: &RenderOptions,
     environment: &Environment<'_>,
+    each: impl FnMut(String, String) + Send,
     look: impl FnOnce(&Value) -> T + Send,
 ) -> Result<Ran<T>, RenderError> {
     if chart.metadata.chart_type == "library" {
@@ -244,21 +242,21 @@ fn run<T: Send>(
     }
     let version = kube_version(&options.capabilities.kube_version)?;
     check_kube_version(&chart, &version)?;
-    let (rendered, looked) = template::on_big_stack(|stack| {
+    let looked = template::on_big_stack(|stack| {
         let seen = seen_capabilities(&options.capabilities)?;
         let root = root_scope(values, release, seen);
         let mut sources = Vec::new();
         let scope = add_sources(&chart, chart.name(), &root, true, &mut sources);
-        let rendered = template::render(environment, stack, sources)?;
+        template::render(environment, stack, sources, each)?;
         let left = match &scope {
             Value::Map(scope) => scope.get("Values"),
             _ => None,
         };
         let looked = look(&left.unwrap_or(Value::Nil));
-        Ok::<_, RenderError>((rendered, looked))
+        Ok::<_, RenderError>(looked)
     })
     .map_err(|error| TemplateError::Thread(error.to_string()))??;
-    Ok(Ran { chart, files: rendered, looked })
+    Ok(Ran { chart, looked })
 }
 
 /// The parts of a Kubernetes version: as given with `v`, normalised, major, minor.

@@ -133,7 +133,7 @@ impl<'s> State<'s, '_> {
     }
 
     fn check_stack(&self) -> Done<()> {
-        if self.engine.stack.is_exhausted() {
+        if super::stack::is_exhausted(self.engine.stack) {
             return self.error(format!("exceeded maximum template depth ({MAX_EXEC_DEPTH})"));
         }
         Ok(())

@@ -80,12 +80,13 @@ pub(crate) struct Source {
     pub(crate) scope: Value,
 }
 
-/// Runs every file that is no partial, in Helm's order, and returns the texts by name in that order.
+/// Runs every file that is no partial, in Helm's order, and hands each with its text to `each`.
 pub(crate) fn render(
     environment: &Environment<'_>,
     stack: Stack,
     mut sources: Vec<Source>,
-) -> Result<Vec<(String, String)>, TemplateError> {
+    mut each: impl FnMut(String, String),
+) -> Result<(), TemplateError> {
     let depth = |name: &str| name.matches('/').count();
     sources.sort_by(|a, b| depth(&b.name).cmp(&depth(&a.name)).then_with(|| b.name.cmp(&a.name)));
     let mut templates = Templates::default();
@@ -103,7 +104,6 @@ pub(crate) fn render(
         included: RefCell::new(HashMap::new()),
         last_yaml: RefCell::new(None),
     };
-    let mut rendered = Vec::with_capacity(sources.len());
     for source in sources {
         let file = source.name.rsplit('/').next().unwrap_or(&source.name);
         if file.starts_with('_') {
@@ -120,9 +120,9 @@ pub(crate) fn render(
         let Some(tree) = templates.find(&source.name) else { continue };
         let text = eval::execute(&engine, &templates, &tree, source.scope.clone())
             .map_err(|error: Box<ExecError>| TemplateError::from_exec(&error))?;
-        rendered.push((source.name, without_no_value(text)));
+        each(source.name, without_no_value(text));
     }
-    Ok(rendered)
+    Ok(())
 }
 
 /// The names of all functions that templates can call, sorted.
