@@ -43,6 +43,8 @@ collections! {
     CONTROLLER_REVISIONS = ("apps", "v1", "controllerrevisions");
     /// `jobs.batch`
     JOBS = ("batch", "v1", "jobs");
+    /// `cronjobs.batch`
+    CRON_JOBS = ("batch", "v1", "cronjobs");
     /// `endpointslices.discovery.k8s.io`
     ENDPOINT_SLICES = ("discovery.k8s.io", "v1", "endpointslices");
     /// `poddisruptionbudgets.policy`

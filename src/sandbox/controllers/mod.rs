@@ -13,6 +13,8 @@ pub mod object;
 mod addresses;
 mod admission_policies;
 mod bootstrap_system;
+mod cron_job;
+mod cron_schedule;
 mod daemon_set;
 mod deployment;
 mod disruption;
@@ -46,6 +48,7 @@ pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
         Box::new(replica_set::ReplicaSets),
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets),
+        Box::new(cron_job::CronJobs),
         Box::new(job::Jobs),
         Box::new(endpoints::Endpoints::default()),
         Box::new(disruption::DisruptionBudgets),
