@@ -6,6 +6,7 @@
 mod handle;
 mod path;
 mod reply;
+mod spdy;
 mod streams;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::path::{ObjectPath, Query};
 use super::reply::{self, Reply};
+use super::spdy;
 use crate::sandbox::api::{ExecStreams, LogRequest, Nodes, ProxyTarget, Status};
 use crate::sandbox::api_server::{ApiServer, status};
 
@@ -203,8 +204,80 @@ async fn write_output(
     let _ = sink.close().await;
 }
 
+/// How client-go carries SPDY over a WebSocket.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+
+/// `pods/portforward` by SPDY: over a WebSocket, or by an upgrade of its own.
+fn port_forward_spdy(
+    nodes: Arc<dyn Nodes>,
+    at: &ObjectPath,
+    mut request: HttpRequest<Incoming>,
+    tunnelled: bool,
+) -> Result<Reply, Status> {
+    let place = (at.namespace.clone(), at.name.clone());
+    let (sender, incoming) = mpsc::channel::<Bytes>(CHUNKS);
+    let (outgoing, mut frames) = mpsc::channel::<Bytes>(CHUNKS);
+    if tunnelled {
+        let (answer, _, upgrade) = accept(&mut request, &[TUNNEL])?;
+        tokio::spawn(async move {
+            let Some((mut sink, mut source)) = socket(upgrade).await else { return };
+            let writing = tokio::spawn(async move {
+                while let Some(frame) = frames.recv().await {
+                    if sink.send(Message::Binary(frame)).await.is_err() {
+                        return;
+                    }
+                }
+                // Whoever closed first is answered; a client that is gone needs no answer.
+                let _ = sink.close().await;
+            });
+            let forwarding = tokio::spawn(spdy::forward(nodes, place, incoming, outgoing));
+            while let Some(Ok(message)) = source.next().await {
+                let bytes = match message {
+                    Message::Binary(bytes) => bytes,
+                    Message::Close(_) => break,
+                    _ => continue,
+                };
+                if sender.send(bytes).await.is_err() {
+                    break;
+                }
+            }
+            forwarding.abort();
+            writing.abort();
+        });
+        return Ok(answer);
+    }
+    let mut answer = reply::bytes(101, "text/plain", Bytes::new());
+    let headers = answer.headers_mut();
+    headers.remove("content-type");
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    headers.insert("x-stream-protocol-version", HeaderValue::from_static("portforward.k8s.io"));
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+        let writing = tokio::spawn(async move {
+            while let Some(frame) = frames.recv().await {
+                if writer.write_all(&frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let forwarding = tokio::spawn(spdy::forward(nodes, place, incoming, outgoing));
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = reader.read(&mut buffer).await {
+            if sender.send(Bytes::copy_from_slice(&buffer[..length])).await.is_err() {
+                break;
+            }
+        }
+        forwarding.abort();
+        writing.abort();
+    });
+    Ok(answer)
+}
+
 /// `pods/portforward` over WebSocket (`v4.channel.k8s.io`): two channels for each port, data and error, each opened by
-/// the port's number.
+/// the port's number; or by SPDY, if the client offers that.
 pub(super) fn port_forward(
     server: &ApiServer,
     at: &ObjectPath,
@@ -212,6 +285,14 @@ pub(super) fn port_forward(
     mut request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let nodes = nodes(server, "pods/portforward")?;
+    let header = |name: &str| {
+        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
+    let tunnelled =
+        header("sec-websocket-protocol").split(',').any(|offered| offered.trim() == TUNNEL);
+    if tunnelled || header("upgrade").eq_ignore_ascii_case("SPDY/3.1") {
+        return port_forward_spdy(nodes, at, request, tunnelled);
+    }
     let ports: Vec<u16> = query
         .all("ports")
         .iter()
