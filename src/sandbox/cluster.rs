@@ -102,7 +102,7 @@ impl Cluster {
     /// Starts a cluster on the current tokio runtime.
     pub fn start(options: &Options) -> Result<Self, StartError> {
         let world = Arc::new(World::default());
-        let authority = Arc::new(certificates::Authority::default());
+        let authority = Arc::new(certificates::Authority::since(options.epoch));
         let identity = Arc::new(certificates::Authority::named("kubernetes"));
         let root = identity.root().map_err(StartError::Authority)?;
         let facts = ClusterFacts { root_ca: root.certificate };

@@ -43,7 +43,9 @@ pub(super) fn answer<B>(
     port: u16,
     request: &Request<B>,
 ) -> Response<Body> {
-    let path = request.uri().path();
+    // istioctl writes two slashes, which Go's servers take for one.
+    let path = request.uri().path().replace("//", "/");
+    let path = path.as_str();
     let query = request.uri().query().unwrap_or_default();
     match (program, port, path) {
         (Program::Proxy | Program::Ztunnel, 15_021, "/healthz/ready") => ready(pod),

@@ -36,6 +36,7 @@ use self::address::{Destination, RoundRobin};
 use self::body::Body;
 use self::policy::Peer;
 use self::upstream::Reached;
+use crate::base::clock::Clock as _;
 use crate::base::net::{Connection, Dialer, Stream};
 use crate::sandbox::api::Api;
 use crate::sandbox::controllers::object;
@@ -57,6 +58,9 @@ enum Origin {
     Pod(Arc<Value>),
 }
 
+/// When a proxy asks for its next certificate.
+const ROTATION: jiff::SignedDuration = jiff::SignedDuration::from_hours(12);
+
 /// The traffic of one cluster.
 pub struct DataPlane {
     api: Arc<dyn Api>,
@@ -68,8 +72,8 @@ pub struct DataPlane {
     draws: AtomicU64,
     /// Requests by (proxy's uid, cluster, host).
     counts: Mutex<BTreeMap<(String, String, String), u64>>,
-    /// The certificates of workloads by pod uid.
-    certificates: Mutex<BTreeMap<String, String>>,
+    /// The certificates of workloads by pod uid, and when each was made.
+    certificates: Mutex<BTreeMap<String, (String, jiff::Timestamp)>>,
 }
 
 impl fmt::Debug for DataPlane {
@@ -115,18 +119,21 @@ impl DataPlane {
         mixed ^ (mixed >> 31)
     }
 
-    /// The certificate of a workload, PEM: made when it is first asked for, then the same.
+    /// The certificate of a workload, PEM: made when it is first asked for, and again when half of its day is over.
     fn workload_certificate(
         &self,
         uid: &str,
         identity: &str,
     ) -> Result<String, crate::sandbox::mesh::certificates::CertificateError> {
+        let now = self.api.clock().now();
         let mut certificates = self.certificates.lock();
-        if let Some(found) = certificates.get(uid) {
+        if let Some((found, since)) = certificates.get(uid)
+            && now.duration_since(*since) < ROTATION
+        {
             return Ok(found.clone());
         }
-        let made = self.authority.workload(identity)?.certificate;
-        certificates.insert(uid.to_owned(), made.clone());
+        let made = self.authority.workload(identity, now)?.certificate;
+        certificates.insert(uid.to_owned(), (made.clone(), now));
         Ok(made)
     }
 

@@ -1,6 +1,9 @@
 //! The certificate authorities of the simulated components: istiod's for proxies and webhooks, MetalLB's for its webhooks,
 //! the API server's own.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -19,23 +22,43 @@ pub struct Pair {
     pub key: String,
 }
 
+/// How long istiod's root and the certificates of workloads are valid, and how much earlier the latter begin.
+const ROOT: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+const WORKLOAD: Duration = Duration::from_secs(24 * 3_600);
+const SKEW: Duration = Duration::from_secs(2 * 60);
+
 /// An authority, made when it is first asked.
 pub struct Authority {
     name: (DnType, &'static str),
+    /// When it began; one that says nothing is valid for ever.
+    since: Option<Timestamp>,
     root: Mutex<Option<Pair>>,
+}
+
+/// Makes a certificate valid for a span from a moment on.
+fn valid(params: &mut CertificateParams, from: Timestamp, span: Duration) {
+    let begin = u64::try_from(from.as_second()).unwrap_or(0);
+    params.not_before = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(begin);
+    params.not_after = params.not_before + span;
 }
 
 impl Default for Authority {
     /// The mesh's.
     fn default() -> Self {
-        Self { name: (DnType::OrganizationName, "cluster.local"), root: Mutex::default() }
+        let name = (DnType::OrganizationName, "cluster.local");
+        Self { name, since: None, root: Mutex::default() }
     }
 }
 
 impl Authority {
     /// An authority with a common name.
     pub fn named(name: &'static str) -> Self {
-        Self { name: (DnType::CommonName, name), root: Mutex::default() }
+        Self { name: (DnType::CommonName, name), since: None, root: Mutex::default() }
+    }
+
+    /// The mesh's, from a moment on.
+    pub fn since(moment: Timestamp) -> Self {
+        Self { since: Some(moment), ..Self::default() }
     }
 
     /// The root certificate and its key.
@@ -50,6 +73,9 @@ impl Authority {
         params.distinguished_name.push(self.name.0.clone(), self.name.1);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        if let Some(since) = self.since {
+            valid(&mut params, since, ROOT);
+        }
         let made = Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
         *root = Some(made.clone());
         Ok(made)
@@ -100,14 +126,15 @@ impl Authority {
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// A workload's certificate for its SPIFFE identity.
-    pub fn workload(&self, identity: &str) -> Result<Pair, CertificateError> {
+    /// A workload's certificate for its SPIFFE identity, for a day from now on.
+    pub fn workload(&self, identity: &str, now: Timestamp) -> Result<Pair, CertificateError> {
         let root = self.root()?;
         let issuer = Issuer::from_ca_cert_pem(&root.certificate, KeyPair::from_pem(&root.key)?)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(identity.try_into()?)];
+        valid(&mut params, now.checked_sub(SKEW).unwrap_or(now), WORKLOAD + SKEW);
         let certificate = params.signed_by(&key, &issuer)?;
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }

@@ -2,21 +2,22 @@
 //!
 //! They are made from the same objects that traffic is answered from, so that a dump and an answer never disagree.
 
+mod listeners;
+mod routes;
+mod ztunnel;
+
+pub(super) use ztunnel::ztunnel;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::address::{endpoints, ready_pods};
-use super::policy;
-use super::routes::{self, Entry, PathMatch, VirtualHost};
-use super::{DataPlane, gateway};
-use crate::sandbox::controllers::endpoints::target_port;
-use crate::sandbox::controllers::kinds::{
-    AUTHORIZATION_POLICIES, PEER_AUTHENTICATIONS, PODS, SECRETS, SERVICES,
-};
+use super::routes::query as parameters;
+use super::{DataPlane, gateway, policy};
+use crate::sandbox::controllers::kinds::{ENDPOINT_SLICES, SECRETS, SERVICES};
 use crate::sandbox::controllers::object;
 use crate::sandbox::mesh::attach::{self, Class, Listener};
-use crate::sandbox::mesh::policy_status;
 use crate::sandbox::mesh::presence;
 use crate::sandbox::mesh::waypoint::{self, Binding};
 
@@ -28,7 +29,7 @@ fn dump_type(name: &str) -> String {
 
 /// `/config_dump`, as a whole or by `mask` and `resource`.
 pub(super) fn envoy(plane: &DataPlane, pod: &Value, query: &str) -> Value {
-    let mask = routes::query(query)
+    let mask = parameters(query)
         .into_iter()
         .find(|(key, _)| key == "mask" || key == "resource")
         .map(|(_, value)| value);
@@ -39,8 +40,8 @@ pub(super) fn envoy(plane: &DataPlane, pod: &Value, query: &str) -> Value {
             json!({ "@type": dump_type("Bootstrap"), "bootstrap": { "node": node(pod) }, "last_updated": since }),
         ),
         ("clusters", clusters_dump(plane, pod, &since)),
-        ("listeners", listeners_dump(plane, pod, &since)),
-        ("route_configs", routes_dump(plane, pod, &since)),
+        ("listeners", listeners::dump(plane, pod, &since)),
+        ("route_configs", routes::dump(plane, pod, &since)),
         ("secrets", secrets_dump(plane, pod, &since)),
     ];
     let mut configs: Vec<Value> = sections
@@ -83,7 +84,6 @@ fn all_clusters(plane: &DataPlane) -> Vec<(String, Value, Vec<Value>)> {
 /// The hosts of a Service's port for a gateway: through the waypoint, by HBONE, or plain.
 fn hosts(plane: &DataPlane, service: &Value, port: &Value) -> Vec<Value> {
     let api = &*plane.api;
-    let internal = |id: String| json!({ "envoy_internal_address": { "server_listener_name": "connect_originate", "endpoint_id": id } });
     if waypoint::ingress_uses(api, service) == Some(true)
         && let Binding::To(found) = waypoint::of_service(api, service)
     {
@@ -93,26 +93,97 @@ fn hosts(plane: &DataPlane, service: &Value, port: &Value) -> Vec<Value> {
             .unwrap_or_default()
             .iter()
             .map(|pod| {
-                internal(format!("{}:15008", pod["status"]["podIP"].as_str().unwrap_or_default()))
+                let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+                internal("connect_originate", &format!("{ip}:15008"))
             })
             .collect();
     }
-    endpoints(api, service, port)
-        .iter()
-        .map(|(pod, target)| {
-            let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
-            if presence::is_captured(pod) {
-                internal(format!("{ip}:{target}"))
-            } else {
-                json!({ "socket_address": { "address": ip, "port_value": target } })
-            }
-        })
-        .collect()
+    direct_hosts(plane, service, port)
 }
 
+/// The address of a listener inside of the proxy.
+fn internal(listener: &str, id: &str) -> Value {
+    let mut address = json!({ "server_listener_name": listener });
+    if !id.is_empty() {
+        address["endpoint_id"] = json!(id);
+    }
+    json!({ "envoy_internal_address": address })
+}
+
+/// The endpoints of a Service's port, by HBONE where they speak it, as waypoints do by themselves.
+fn direct_hosts(plane: &DataPlane, service: &Value, port: &Value) -> Vec<Value> {
+    let api = &*plane.api;
+    let socket =
+        |ip: &str, port: u64| json!({ "socket_address": { "address": ip, "port_value": port } });
+    let selects = service["spec"]["selector"].as_object().is_some_and(|map| !map.is_empty());
+    if selects {
+        return endpoints(api, service, port)
+            .iter()
+            .map(|(pod, target)| {
+                let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+                if presence::is_captured(pod) || is_waypoint(pod) {
+                    internal("connect_originate", &format!("{ip}:{target}"))
+                } else {
+                    socket(ip, u64::from(*target))
+                }
+            })
+            .collect();
+    }
+    let mut found = Vec::new();
+    for slice in api.list(&ENDPOINT_SLICES, object::namespace(service)) {
+        if object::label(&slice, "kubernetes.io/service-name") != Some(object::name(service)) {
+            continue;
+        }
+        let target = object::items(&slice, "ports")
+            .iter()
+            .find(|found| found["name"].as_str() == port["name"].as_str())
+            .and_then(|found| found["port"].as_u64());
+        let Some(target) = target else { continue };
+        for endpoint in object::items(&slice, "endpoints") {
+            let addresses = object::items(endpoint, "addresses").iter().filter_map(Value::as_str);
+            found.extend(addresses.map(|address| socket(address, target)));
+        }
+    }
+    found
+}
+
+/// The clusters of the proxy's own parts: name, type, hosts.
+fn own_clusters(pod: &Value) -> Vec<(&'static str, &'static str, Vec<Value>)> {
+    let local =
+        |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+    let pipe = |path: &str| json!({ "pipe": { "path": path } });
+    let mut found = vec![
+        ("prometheus_stats", "STATIC", vec![local(15_000)]),
+        ("agent", "STATIC", vec![local(15_020)]),
+        ("sds-grpc", "STATIC", vec![pipe("./var/run/secrets/workload-spiffe-uds/socket")]),
+        ("xds-grpc", "STATIC", vec![pipe("./etc/istio/proxy/XDS")]),
+        ("connect_originate", "ORIGINAL_DST", Vec::new()),
+    ];
+    if is_waypoint(pod) {
+        found.extend([
+            ("encap", "STATIC", vec![internal("connect_originate", "")]),
+            ("main_internal", "STATIC", vec![internal("main_internal", "")]),
+            ("inner_connect_originate", "STATIC", vec![internal("outer_connect_originate", "")]),
+            ("outer_connect_originate", "ORIGINAL_DST", Vec::new()),
+        ]);
+    } else {
+        found.push(("BlackHoleCluster", "STATIC", Vec::new()));
+    }
+    found
+}
+
+/// The clusters that the proxy is born with.
+const STATIC: &[&str] = &["prometheus_stats", "agent", "sds-grpc", "xds-grpc"];
+
 fn host_text(host: &Value) -> String {
-    match host["envoy_internal_address"]["endpoint_id"].as_str() {
-        Some(id) => format!("envoy://connect_originate/{id}"),
+    if let Some(path) = host["pipe"]["path"].as_str() {
+        return format!("unix://{path}");
+    }
+    let inside = &host["envoy_internal_address"];
+    match inside["server_listener_name"].as_str() {
+        Some(listener) => {
+            format!("envoy://{listener}/{}", inside["endpoint_id"].as_str().unwrap_or_default())
+        }
         None => format!(
             "{}:{}",
             host["socket_address"]["address"].as_str().unwrap_or_default(),
@@ -121,8 +192,24 @@ fn host_text(host: &Value) -> String {
     }
 }
 
-/// The clusters of a waypoint: one inbound for each Service that it guards.
-fn guarded(plane: &DataPlane, pod: &Value) -> Vec<String> {
+/// A port of a Service that a waypoint guards.
+struct Guarded {
+    host: String,
+    port: String,
+    is_http: bool,
+    hosts: Vec<Value>,
+}
+
+impl Guarded {
+    /// `inbound-vip|8000|http|httpbin.sample.svc.cluster.local`
+    fn cluster(&self) -> String {
+        let protocol = if self.is_http { "http" } else { "tcp" };
+        format!("inbound-vip|{}|{protocol}|{}", self.port, self.host)
+    }
+}
+
+/// What a waypoint guards.
+fn guarded(plane: &DataPlane, pod: &Value) -> Vec<Guarded> {
     let api = &*plane.api;
     let place = gateway::gateway_of(plane, pod).map(|found| object::key(&found));
     let mut found = Vec::new();
@@ -133,11 +220,12 @@ fn guarded(plane: &DataPlane, pod: &Value) -> Vec<String> {
         }
         let (namespace, name) = object::key(&service);
         for port in object::items(&service["spec"], "ports") {
-            let protocol = if is_http(port) { "http" } else { "tcp" };
-            found.push(format!(
-                "inbound-vip|{}|{protocol}|{name}.{namespace}.svc.cluster.local",
-                port["port"]
-            ));
+            found.push(Guarded {
+                host: format!("{name}.{namespace}.svc.cluster.local"),
+                port: port["port"].to_string(),
+                is_http: is_http(port),
+                hosts: direct_hosts(plane, &service, port),
+            });
         }
     }
     found
@@ -152,34 +240,36 @@ fn is_http(port: &Value) -> bool {
 }
 
 fn clusters_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
-    let mut names = vec!["BlackHoleCluster".to_owned(), "connect_originate".to_owned()];
+    let cluster = |name: &str, kind: &str| {
+        json!({
+            "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            "name": name,
+            "type": kind,
+            "connect_timeout": "10s",
+        })
+    };
+    let own = own_clusters(pod);
+    let mut names: Vec<(String, &str)> = own
+        .iter()
+        .filter(|(name, _, _)| !STATIC.contains(name))
+        .map(|(name, kind, _)| ((*name).to_owned(), *kind))
+        .collect();
     if is_waypoint(pod) {
-        names.push("encap".to_owned());
-        names.push("main_internal".to_owned());
-        names.extend(guarded(plane, pod));
+        names.extend(guarded(plane, pod).iter().map(|guarded| (guarded.cluster(), "EDS")));
     } else {
-        names.extend(all_clusters(plane).into_iter().map(|(name, _, _)| name));
+        names.extend(all_clusters(plane).into_iter().map(|(name, _, _)| (name, "EDS")));
     }
     names.sort();
     let active: Vec<Value> = names
         .iter()
-        .map(|name| {
-            let kind = if name.starts_with("outbound") { "EDS" } else { "STATIC" };
-            json!({
-                "version_info": "1",
-                "cluster": {
-                    "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-                    "name": name,
-                    "type": kind,
-                    "connect_timeout": "10s",
-                },
-                "last_updated": since,
-            })
+        .map(|(name, kind)| {
+            json!({ "version_info": "1", "cluster": cluster(name, kind), "last_updated": since })
         })
         .collect();
-    let fixed: Vec<Value> = ["prometheus_stats", "agent", "sds-grpc", "xds-grpc"]
+    let fixed: Vec<Value> = own
         .iter()
-        .map(|name| json!({ "cluster": { "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": name }, "last_updated": since }))
+        .filter(|(name, _, _)| STATIC.contains(name))
+        .map(|(name, kind, _)| json!({ "cluster": cluster(name, kind), "last_updated": since }))
         .collect();
     json!({
         "@type": dump_type("Clusters"),
@@ -196,284 +286,6 @@ fn served(plane: &DataPlane, pod: &Value) -> Vec<Listener> {
         .into_iter()
         .filter(|listener| listener.is_programmed() && listener.has_server())
         .collect()
-}
-
-fn route_name(listener: &Listener) -> String {
-    if listener.protocol == "HTTPS" {
-        let (_, namespace, name) = &listener.owner;
-        format!(
-            "https.{}.default.{name}~istio-autogenerated-k8s-gateway~{}.{namespace}",
-            listener.port, listener.name
-        )
-    } else {
-        format!("http.{}", listener.port)
-    }
-}
-
-fn filter_chain(listener: &Listener) -> Value {
-    let manager = json!({
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-            "stat_prefix": format!("outbound_0.0.0.0_{};", listener.port),
-            "rds": {
-                "config_source": { "ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3" },
-                "route_config_name": route_name(listener),
-            },
-        },
-    });
-    let mut chain = json!({ "filters": [manager] });
-    if listener.protocol == "HTTPS" {
-        let names: Vec<&str> =
-            if listener.hostname.is_empty() { Vec::new() } else { vec![&listener.hostname] };
-        if !names.is_empty() {
-            chain["filter_chain_match"] = json!({ "server_names": names });
-        }
-        let secrets: Vec<Value> = listener
-            .certificates
-            .iter()
-            .map(|(namespace, name)| json!({ "name": format!("kubernetes-gateway://{namespace}/{name}") }))
-            .collect();
-        chain["transport_socket"] = json!({
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-                "common_tls_context": {
-                    "alpn_protocols": ["h2", "http/1.1"],
-                    "tls_certificate_sds_secret_configs": secrets,
-                },
-                "require_client_certificate": false,
-            },
-        });
-    }
-    chain
-}
-
-fn listeners_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
-    let mut dynamic: Vec<Value> = Vec::new();
-    let entry = |name: &str, listener: Value| {
-        json!({
-            "name": name,
-            "active_state": { "version_info": "1", "listener": listener, "last_updated": since },
-        })
-    };
-    let internal = |name: &str| {
-        json!({
-            "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
-            "name": name,
-            "internal_listener": {},
-        })
-    };
-    if is_waypoint(pod) {
-        for name in ["connect_terminate", "main_internal", "connect_originate"] {
-            let mut listener = internal(name);
-            if name == "connect_terminate" {
-                listener["address"] =
-                    json!({ "socket_address": { "address": "0.0.0.0", "port_value": 15_008 } });
-                if let Some(map) = listener.as_object_mut() {
-                    map.remove("internal_listener");
-                }
-            }
-            dynamic.push(entry(name, listener));
-        }
-    } else {
-        let listeners = served(plane, pod);
-        let mut ports: Vec<u16> = listeners.iter().map(|listener| listener.port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        for port in ports {
-            let own: Vec<&Listener> = listeners.iter().filter(|found| found.port == port).collect();
-            let chains: Vec<Value> = if own[0].protocol == "HTTP" {
-                vec![filter_chain(own[0])]
-            } else {
-                own.iter().map(|listener| filter_chain(listener)).collect()
-            };
-            let name = format!("0.0.0.0_{port}");
-            dynamic.push(entry(
-                &name,
-                json!({
-                    "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
-                    "name": name,
-                    "address": { "socket_address": { "address": "0.0.0.0", "port_value": port } },
-                    "filter_chains": chains,
-                    "traffic_direction": "OUTBOUND",
-                }),
-            ));
-        }
-        dynamic.push(entry("connect_originate", internal("connect_originate")));
-    }
-    let fixed = |port: u16| {
-        json!({
-            "listener": {
-                "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
-                "address": { "socket_address": { "address": "0.0.0.0", "port_value": port } },
-            },
-            "last_updated": since,
-        })
-    };
-    json!({
-        "@type": dump_type("Listeners"),
-        "version_info": "1",
-        "static_listeners": [fixed(15_090), fixed(15_021)],
-        "dynamic_listeners": dynamic,
-    })
-}
-
-fn route(plane: &DataPlane, entry: &Entry, host: &str, gateway: &Value) -> Value {
-    let (namespace, name) = object::key(&entry.route);
-    let mut matcher = json!({ "case_sensitive": true });
-    match &entry.path {
-        PathMatch::Exact(path) => matcher["path"] = json!(path),
-        PathMatch::Regex(regex) => matcher["safe_regex"] = json!({ "regex": regex }),
-        PathMatch::Prefix(prefix) if prefix != "/" => {
-            matcher["path_separated_prefix"] = json!(prefix);
-        }
-        PathMatch::Prefix(_) | PathMatch::Any => matcher["prefix"] = json!("/"),
-    }
-    let rule = entry.rule();
-    let backends = object::items(rule, "backendRefs");
-    let cluster = |backend: &Value| {
-        format!(
-            "outbound|{}||{}.{}.svc.cluster.local",
-            backend["port"],
-            backend["name"].as_str().unwrap_or_default(),
-            backend["namespace"].as_str().unwrap_or(&namespace)
-        )
-    };
-    let mut route = json!({ "match": matcher });
-    let redirects =
-        object::items(rule, "filters").iter().any(|found| found["type"] == "RequestRedirect");
-    if redirects {
-        route["redirect"] = json!({});
-    } else if backends.iter().all(|backend| backend["weight"].as_u64() == Some(0)) {
-        route["direct_response"] = json!({ "status": 500 });
-    } else {
-        let mut action = json!({
-            "timeout": "0s",
-            "cluster_not_found_response_code": "INTERNAL_SERVER_ERROR",
-            "max_grpc_timeout": "0s",
-        });
-        let usable: Vec<&Value> =
-            backends.iter().filter(|backend| backend["weight"].as_u64() != Some(0)).collect();
-        if let [only] = usable.as_slice() {
-            action["cluster"] = json!(cluster(only));
-        } else {
-            let weighted: Vec<Value> = usable
-                .iter()
-                .map(|backend| json!({ "name": cluster(backend), "weight": backend["weight"].as_u64().unwrap_or(1) }))
-                .collect();
-            action["weighted_clusters"] = json!({ "clusters": weighted });
-        }
-        route["route"] = action;
-        let first = usable.first().map(|backend| cluster(backend)).unwrap_or_default();
-        let service = first.rsplit('|').next().unwrap_or_default();
-        let port = usable.first().map(|backend| backend["port"].clone()).unwrap_or_default();
-        route["decorator"] = json!({ "operation": format!("{service}:{port}/*") });
-    }
-    let oldest = oldest_namespace(plane, gateway, host).unwrap_or_else(|| namespace.clone());
-    let config = format!(
-        "/apis/networking.istio.io/v1/namespaces/{oldest}/virtual-service/{}",
-        entry.virtual_service
-    );
-    route["metadata"] = json!({ "filter_metadata": { "istio": { "config": config } } });
-    route["name"] = json!(format!("{namespace}.{name}.{}", entry.rule));
-    route
-}
-
-/// Merged routes bear the namespace of the oldest.
-fn oldest_namespace(plane: &DataPlane, gateway: &Value, host: &str) -> Option<String> {
-    let kinds = &crate::sandbox::controllers::kinds::HTTP_ROUTES;
-    plane
-        .api
-        .list(kinds, "")
-        .into_iter()
-        .filter(|route| {
-            object::items(&route["spec"], "hostnames").iter().any(|found| found == host)
-                && object::items(&route["spec"], "parentRefs")
-                    .iter()
-                    .any(|parent| parent["name"] == object::name(gateway))
-        })
-        .min_by_key(|route| {
-            (route["metadata"]["creationTimestamp"].as_str().map(str::to_owned), object::key(route))
-        })
-        .map(|route| object::namespace(&route).to_owned())
-}
-
-fn virtual_host(
-    plane: &DataPlane,
-    host: &VirtualHost,
-    listener: &Listener,
-    gateway: &Value,
-) -> Value {
-    let routes: Vec<Value> =
-        host.entries.iter().map(|entry| route(plane, entry, &host.host, gateway)).collect();
-    json!({
-        "name": format!("{}:{}", host.host, listener.port),
-        "domains": [host.host],
-        "routes": routes,
-        "include_request_attempt_count": true,
-    })
-}
-
-fn routes_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
-    let mut configs: Vec<(String, Vec<Value>)> = Vec::new();
-    if let (false, Some(gateway)) = (is_waypoint(pod), gateway::gateway_of(plane, pod)) {
-        for server in routes::servers(&*plane.api, &gateway) {
-            let listener = server.first();
-            let hosts: Vec<Value> = routes::virtual_hosts(&*plane.api, &gateway, &server)
-                .iter()
-                .map(|host| virtual_host(plane, host, listener, &gateway))
-                .collect();
-            let name = route_name(listener);
-            match configs.iter_mut().find(|(found, _)| *found == name) {
-                Some((_, all)) => all.extend(hosts),
-                None => configs.push((name, hosts)),
-            }
-        }
-    }
-    configs.sort_by(|a, b| a.0.cmp(&b.0));
-    let dynamic: Vec<Value> = configs
-        .into_iter()
-        .map(|(name, mut hosts)| {
-            if hosts.is_empty() {
-                let port = name.split('.').nth(1).unwrap_or("80").to_owned();
-                hosts.push(json!({ "name": format!("blackhole:{port}"), "domains": ["*"] }));
-            }
-            json!({
-                "version_info": "1",
-                "route_config": {
-                    "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-                    "name": name,
-                    "virtual_hosts": hosts,
-                    "validate_clusters": false,
-                    "max_direct_response_body_size_bytes": 1_048_576,
-                    "ignore_port_in_host_matching": true,
-                },
-                "last_updated": since,
-            })
-        })
-        .collect();
-    let fixed = |prefix: &str, cluster: &str| {
-        json!({
-            "route_config": {
-                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-                "virtual_hosts": [{
-                    "name": "backend",
-                    "domains": ["*"],
-                    "routes": [{ "match": { "prefix": prefix }, "route": { "cluster": cluster } }],
-                }],
-            },
-            "last_updated": since,
-        })
-    };
-    json!({
-        "@type": dump_type("Routes"),
-        "static_route_configs": [
-            fixed("/stats/prometheus", "prometheus_stats"),
-            fixed("/healthz/ready", "agent"),
-        ],
-        "dynamic_route_configs": dynamic,
-    })
 }
 
 fn secrets_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
@@ -494,18 +306,7 @@ fn secrets_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
             "private_key": { "inline_bytes": redacted },
         } })
     };
-    let mut active = Vec::new();
-    let identity = format!("spiffe://{}", policy::identity(pod));
-    if let Ok(own) = plane.workload_certificate(object::uid(pod), &identity) {
-        active.push(secret("default", pair(STANDARD.encode(own))));
-    }
-    if let Ok(root) = plane.authority.root() {
-        let roots = STANDARD.encode(&root.certificate);
-        active.push(secret(
-            "ROOTCA",
-            json!({ "validation_context": { "trusted_ca": { "inline_bytes": roots } } }),
-        ));
-    }
+    let mut active: Vec<Value> = Vec::new();
     if !is_waypoint(pod) {
         for listener in served(plane, pod) {
             for (namespace, name) in &listener.certificates {
@@ -520,6 +321,17 @@ fn secrets_dump(plane: &DataPlane, pod: &Value, since: &Value) -> Value {
                 active.push(secret(&resource, pair(chain.unwrap_or_default().to_owned())));
             }
         }
+    }
+    let identity = format!("spiffe://{}", policy::identity(pod));
+    if let Ok(own) = plane.workload_certificate(object::uid(pod), &identity) {
+        active.push(secret("default", pair(STANDARD.encode(own))));
+    }
+    if let Ok(root) = plane.authority.root() {
+        let roots = STANDARD.encode(&root.certificate);
+        active.push(secret(
+            "ROOTCA",
+            json!({ "validation_context": { "trusted_ca": { "inline_bytes": roots } } }),
+        ));
     }
     json!({ "@type": dump_type("Secrets"), "dynamic_active_secrets": active })
 }
@@ -580,17 +392,25 @@ pub(super) fn clusters(plane: &DataPlane, pod: &Value) -> Value {
         }
         status
     };
-    let found: Vec<Value> = if is_waypoint(pod) {
-        guarded(plane, pod)
-            .iter()
-            .map(|name| {
-                let internal = json!({ "envoy_internal_address": { "server_listener_name": "connect_originate" } });
-                status(name, vec![internal])
-            })
-            .collect()
+    let mut found: Vec<Value> = own_clusters(pod)
+        .into_iter()
+        .map(|(name, _, hosts)| {
+            let mut own = status(name, hosts);
+            if let (true, Some(own)) = (STATIC.contains(&name), own.as_object_mut()) {
+                own.remove("added_via_api");
+            }
+            own
+        })
+        .collect();
+    if is_waypoint(pod) {
+        found.extend(
+            guarded(plane, pod)
+                .into_iter()
+                .map(|guarded| status(&guarded.cluster(), guarded.hosts)),
+        );
     } else {
-        all_clusters(plane).into_iter().map(|(name, _, hosts)| status(&name, hosts)).collect()
-    };
+        found.extend(all_clusters(plane).into_iter().map(|(name, _, hosts)| status(&name, hosts)));
+    }
     json!({ "cluster_statuses": found })
 }
 
@@ -626,234 +446,4 @@ pub(super) fn envoy_stats(plane: &DataPlane, pod: &Value) -> String {
         ));
     }
     text
-}
-
-/// ztunnel's `/config_dump` for its node.
-pub(super) fn ztunnel(plane: &DataPlane, ztunnel: &Value) -> Value {
-    let api = &*plane.api;
-    let node = ztunnel["spec"]["nodeName"].as_str().unwrap_or_default();
-    let root = presence::root_namespace(api).unwrap_or_else(|| "istio-system".to_owned());
-    let pods: Vec<_> = api
-        .list(&PODS, "")
-        .into_iter()
-        .filter(|pod| {
-            pod["status"]["podIP"].is_string()
-                && pod["spec"]["hostNetwork"] != true
-                && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-        })
-        .collect();
-    let workloads: Vec<Value> = pods.iter().map(|pod| workload(plane, pod, &root)).collect();
-    let services: Vec<Value> =
-        api.list(&SERVICES, "").iter().map(|service| service_entry(plane, service)).collect();
-    let mut certificates = Vec::new();
-    for pod in
-        pods.iter().filter(|pod| presence::is_captured(pod) && pod["spec"]["nodeName"] == node)
-    {
-        let identity = format!("spiffe://{}", policy::identity(pod));
-        if certificates.iter().any(|found: &Value| found["identity"] == identity.as_str()) {
-            continue;
-        }
-        certificates.push(certificate(plane, pod, &identity));
-    }
-    json!({
-        "workloads": workloads,
-        "services": services,
-        "policies": policies(plane, &root),
-        "certificates": certificates,
-    })
-}
-
-fn workload(plane: &DataPlane, pod: &Value, root: &str) -> Value {
-    let (namespace, name) = object::key(pod);
-    let captured = presence::is_captured(pod);
-    let owner = object::controller_of(pod);
-    let owner_name = owner.and_then(|owner| owner["name"].as_str()).unwrap_or(&name);
-    let hash = object::label(pod, "pod-template-hash").unwrap_or_default();
-    let workload_name = owner_name.trim_end_matches(hash).trim_end_matches('-');
-    let canonical = object::label(pod, "service.istio.io/canonical-name")
-        .or_else(|| object::label(pod, "app.kubernetes.io/name"))
-        .or_else(|| object::label(pod, "app"))
-        .unwrap_or(workload_name);
-    let services: Vec<String> = plane
-        .api
-        .list(&SERVICES, &namespace)
-        .iter()
-        .filter(|service| {
-            object::selects_map(&service["spec"]["selector"], &pod["metadata"]["labels"])
-        })
-        .map(|service| {
-            format!("{namespace}/{}.{namespace}.svc.cluster.local", object::name(service))
-        })
-        .collect();
-    let mut found = json!({
-        "workloadIps": [pod["status"]["podIP"]],
-        "protocol": if captured { "HBONE" } else { "TCP" },
-        "networkMode": "Standard",
-        "uid": format!("Kubernetes//Pod/{namespace}/{name}"),
-        "name": name,
-        "namespace": namespace,
-        "trustDomain": "cluster.local",
-        "serviceAccount": pod["spec"]["serviceAccountName"].as_str().unwrap_or("default"),
-        "workloadName": workload_name,
-        "workloadType": match owner.and_then(|owner| owner["kind"].as_str()) {
-            Some("ReplicaSet") => "deployment",
-            Some("DaemonSet") => "daemonset",
-            Some("StatefulSet") => "statefulset",
-            Some("Job") => "job",
-            _ => "pod",
-        },
-        "canonicalName": canonical,
-        "canonicalRevision": object::label(pod, "version").unwrap_or("latest"),
-        "clusterId": "Kubernetes",
-        "node": pod["spec"]["nodeName"],
-        "status": if object::is_true(pod, "Ready") { "Healthy" } else { "Unhealthy" },
-        "services": services,
-    });
-    let policies = policies_of(plane, pod, root);
-    if captured && !policies.is_empty() {
-        found["authorizationPolicies"] = json!(policies);
-    }
-    found
-}
-
-/// The policies that ztunnel holds a workload to by selector; namespace and mesh wide ones apply without a name.
-fn policies_of(plane: &DataPlane, pod: &Value, root: &str) -> Vec<String> {
-    let namespace = object::namespace(pod);
-    let mut found = Vec::new();
-    if strict_somewhere(plane, namespace, root) {
-        found.push(format!("{root}/istio_converted_static_strict"));
-    }
-    for policy in plane.api.list(&AUTHORIZATION_POLICIES, namespace) {
-        let selector = &policy["spec"]["selector"]["matchLabels"];
-        if policy_status::targets(&policy).is_empty()
-            && object::selects_map(selector, &pod["metadata"]["labels"])
-        {
-            found.push(format!("{namespace}/{}", object::name(&policy)));
-        }
-    }
-    found
-}
-
-fn strict_somewhere(plane: &DataPlane, namespace: &str, root: &str) -> bool {
-    let mode = |namespace: &str| {
-        plane.api.list(&PEER_AUTHENTICATIONS, namespace).iter().find_map(|policy| {
-            let wide = policy["spec"]["selector"].is_null();
-            policy["spec"]["mtls"]["mode"].as_str().filter(|_| wide).map(str::to_owned)
-        })
-    };
-    mode(namespace).or_else(|| mode(root)).as_deref() == Some("STRICT")
-}
-
-fn service_entry(plane: &DataPlane, service: &Value) -> Value {
-    let api = &*plane.api;
-    let (namespace, name) = object::key(service);
-    let mut ports = Map::new();
-    let mut endpoints = Map::new();
-    let pods: Vec<_> = api
-        .list(&PODS, &namespace)
-        .into_iter()
-        .filter(|pod| {
-            object::selects_map(&service["spec"]["selector"], &pod["metadata"]["labels"])
-                && pod["status"]["podIP"].is_string()
-        })
-        .collect();
-    for port in object::items(&service["spec"], "ports") {
-        let target = pods.first().and_then(|pod| target_port(port, pod));
-        let fallback = port["targetPort"].as_u64().or_else(|| port["port"].as_u64()).unwrap_or(0);
-        let number = target.map_or(fallback, u64::from);
-        ports.insert(port["port"].to_string(), json!(number));
-    }
-    for pod in &pods {
-        let uid = format!("Kubernetes//Pod/{namespace}/{}", object::name(pod));
-        let status = if object::is_true(pod, "Ready") { "Healthy" } else { "Unhealthy" };
-        endpoints
-            .insert(uid.clone(), json!({ "workloadUid": uid, "port": ports, "status": status }));
-    }
-    let vips: Vec<String> = object::items(&service["spec"], "clusterIPs")
-        .iter()
-        .filter_map(Value::as_str)
-        .filter(|ip| *ip != "None")
-        .map(|ip| format!("/{ip}"))
-        .collect();
-    let mut found = json!({
-        "name": name,
-        "namespace": namespace,
-        "hostname": format!("{name}.{namespace}.svc.cluster.local"),
-        "vips": vips,
-        "ports": ports,
-        "endpoints": endpoints,
-        "subjectAltNames": [],
-        "ipFamilies": "IPv4",
-    });
-    if let Binding::To(waypoint) = waypoint::of_service(api, service) {
-        let (namespace, name) = object::key(&waypoint);
-        found["waypoint"] = json!({
-            "destination": format!("{namespace}/{name}.{namespace}.svc.cluster.local"),
-            "hboneMtlsPort": 15_008,
-        });
-    }
-    found
-}
-
-fn policies(plane: &DataPlane, root: &str) -> Vec<Value> {
-    let mut found = vec![json!({
-        "name": "istio_converted_static_strict",
-        "namespace": root,
-        "scope": "WorkloadSelector",
-        "action": "Deny",
-        "rules": [[[{ "notPrincipals": [{ "Presence": {} }] }]]],
-    })];
-    for policy in plane.api.list(&AUTHORIZATION_POLICIES, "") {
-        let action = policy["spec"]["action"].as_str().unwrap_or("ALLOW");
-        if !policy_status::targets(&policy).is_empty() || !matches!(action, "ALLOW" | "DENY") {
-            continue;
-        }
-        let scope = if policy["spec"]["selector"].is_object() {
-            "WorkloadSelector"
-        } else if object::namespace(&policy) == root {
-            "Global"
-        } else {
-            "Namespace"
-        };
-        found.push(json!({
-            "name": object::name(&policy),
-            "namespace": object::namespace(&policy),
-            "scope": scope,
-            "action": if action == "DENY" { "Deny" } else { "Allow" },
-            "rules": object::items(&policy["spec"], "rules"),
-        }));
-    }
-    found
-}
-
-fn certificate(plane: &DataPlane, pod: &Value, identity: &str) -> Value {
-    let entry = |pem: &str| {
-        let parsed = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok();
-        let facts = parsed.as_ref().and_then(|(_, pem)| pem.parse_x509().ok()).map(|certificate| {
-            let time = |seconds: i64| {
-                jiff::Timestamp::from_second(seconds).map(object::time_text).unwrap_or_default()
-            };
-            (
-                certificate.raw_serial_as_string().replace(':', ""),
-                time(certificate.validity().not_before.timestamp()),
-                time(certificate.validity().not_after.timestamp()),
-            )
-        });
-        let (serial, from, to) = facts.unwrap_or_default();
-        json!({
-            "pem": STANDARD.encode(pem),
-            "serialNumber": serial,
-            "validFrom": from,
-            "expirationTime": to,
-        })
-    };
-    match (plane.workload_certificate(object::uid(pod), identity), plane.authority.root()) {
-        (Ok(own), Ok(root)) => json!({
-            "identity": identity,
-            "state": "Available",
-            "certChain": [entry(&own)],
-            "rootCerts": [entry(&root.certificate)],
-        }),
-        _ => json!({ "identity": identity, "state": "Initializing" }),
-    }
 }
