@@ -5,6 +5,10 @@
 
 #[path = "cluster/bed.rs"]
 mod bed;
+#[path = "harness/gateway_play.rs"]
+mod gateway_play;
+#[path = "cluster/gateway_status.rs"]
+mod gateway_status;
 #[path = "cluster/guide.rs"]
 mod guide;
 #[path = "cluster/istio.rs"]
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
             .concat(),
         ],
         vec![kill::OF_THE_GUIDE.to_vec(), of_releases],
-        vec![[guide::LAST, istio::SCENARIOS].concat()],
+        vec![[guide::LAST, istio::SCENARIOS, gateway_status::SCENARIOS].concat()],
         vec![served::SCENARIOS.to_vec()],
     ];
     let (passed, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -59,6 +59,11 @@ impl Bed {
         Some(Self { kubeconfig, state, work: tempfile::tempdir().ok()? })
     }
 
+    /// The file that names the bed's cluster.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// The folder of charts and manifests.
     pub(crate) fn data() -> Result<PathBuf, String> {
         Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Failed, Trial};
 
+pub(crate) mod gateway_play;
 pub(crate) mod helm;
 mod kinds;
 pub(crate) mod routing;

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
+use super::listener_tls;
+pub use super::listener_tls::key_pair;
 use super::reference_grant::{self, text};
 use crate::sandbox::api::Api;
 use crate::sandbox::controllers::kinds::{
-    GATEWAY_CLASSES, GATEWAYS, LISTENER_SETS, NAMESPACES, SECRETS, SERVICES,
+    GATEWAY_CLASSES, GATEWAYS, LISTENER_SETS, NAMESPACES, SERVICES,
 };
 use crate::sandbox::controllers::object;
 
 /// The Gateway API's group.
 pub const GROUP: &str = "gateway.networking.k8s.io";
+/// The group of ServiceEntries.
+const ISTIO_NETWORKING: &str = "networking.istio.io";
+
+/// The object that holds a listener: kind, namespace, name.
+pub(super) type Owner<'a> = (&'static str, &'a str, &'a str);
 
 /// Which of istiod's controllers a class belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
@@ -112,6 +115,8 @@ pub struct Listener {
     pub certificates: Vec<(String, String)>,
     pub tls_problem: Option<Problem>,
     pub protocol_problem: Option<Problem>,
+    /// Whether that problem is only that a waypoint should not have this listener.
+    is_unexpected: bool,
     /// A clash with another listener of the Gateway: `HostnameConflict`, `ProtocolConflict`.
     pub conflict: Option<&'static str>,
 }
@@ -119,13 +124,28 @@ pub struct Listener {
 impl Listener {
     /// Whether Envoy serves it.
     pub fn is_programmed(&self) -> bool {
-        self.tls_problem.is_none() && self.protocol_problem.is_none() && self.conflict.is_none()
+        self.is_valid() && self.protocol_problem.is_none()
+    }
+
+    /// Whether istiod counts it among the valid ones: an unexpected listener of a waypoint is not accepted, yet valid.
+    pub fn is_valid(&self) -> bool {
+        let of_protocol = self.protocol_problem.is_some() && !self.is_unexpected;
+        self.tls_problem.is_none() && !of_protocol && self.conflict.is_none()
     }
 
     /// Whether it has a server at all: TLS without a `tls` section has none.
     pub fn has_server(&self) -> bool {
-        let needs_tls = matches!(self.protocol.as_str(), "HTTPS" | "TLS");
-        self.conflict.is_none() && !(needs_tls && self.tls_mode.is_empty())
+        self.conflict.is_none() && !self.lacks_tls()
+    }
+
+    /// Whether its protocol needs a `tls` section that it does not have.
+    pub fn lacks_tls(&self) -> bool {
+        matches!(self.protocol.as_str(), "HTTPS" | "TLS") && self.tls_mode.is_empty()
+    }
+
+    /// The hostname, `*` if there is none.
+    fn any_hostname(&self) -> &str {
+        if self.hostname.is_empty() { "*" } else { &self.hostname }
     }
 }
 
@@ -134,7 +154,7 @@ pub fn listeners(api: &dyn Api, gateway: &Value, class: Class) -> Vec<Listener> 
     let mut found = own_listeners(api, gateway, class);
     if class == Class::Gateway {
         for set in listener_sets(api, gateway) {
-            found.extend(set_listeners(api, &set, class));
+            found.extend(set_listeners(api, &set, gateway, class));
         }
     }
     mark_conflicts(&mut found);
@@ -146,18 +166,18 @@ pub fn own_listeners(api: &dyn Api, gateway: &Value, class: Class) -> Vec<Listen
     let (namespace, name) = object::key(gateway);
     let mut found: Vec<_> = object::items(&gateway["spec"], "listeners")
         .iter()
-        .map(|listener| one(api, ("Gateway", &namespace, &name), listener, class))
+        .map(|listener| one(api, ("Gateway", &namespace, &name), gateway, listener, class))
         .collect();
     mark_conflicts(&mut found);
     found
 }
 
-/// The listeners of a ListenerSet.
-pub fn set_listeners(api: &dyn Api, set: &Value, class: Class) -> Vec<Listener> {
+/// The listeners of a ListenerSet on a Gateway.
+fn set_listeners(api: &dyn Api, set: &Value, gateway: &Value, class: Class) -> Vec<Listener> {
     let (namespace, name) = object::key(set);
     object::items(&set["spec"], "listeners")
         .iter()
-        .map(|listener| one(api, ("ListenerSet", &namespace, &name), listener, class))
+        .map(|listener| one(api, ("ListenerSet", &namespace, &name), gateway, listener, class))
         .collect()
 }
 
@@ -196,24 +216,50 @@ pub fn admits_set(api: &dyn Api, gateway: &Value, set: &Value) -> bool {
     }
 }
 
+/// What the Gateway asks of the clients of a port: `spec.tls.frontend`.
+fn frontend(gateway: &Value, port: u16) -> &Value {
+    let frontend = &gateway["spec"]["tls"]["frontend"];
+    object::items(frontend, "perPort")
+        .iter()
+        .find(|entry| entry["port"].as_u64() == Some(u64::from(port)))
+        .map_or(&frontend["default"], |entry| &entry["tls"])
+}
+
 fn one(
     api: &dyn Api,
-    owner: (&'static str, &str, &str),
+    owner: Owner<'_>,
+    gateway: &Value,
     listener: &Value,
     class: Class,
 ) -> Listener {
     let protocol = text(listener, "protocol", "").to_owned();
     let (kinds, kinds_valid) = supported_kinds(listener, &protocol);
-    let (certificates, tls_problem) = certificates(api, owner, listener);
+    let port = listener["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+    // A ListenerSet may leave out the usual port.
+    let port = match (port, protocol.as_str()) {
+        (0, "HTTP") => 80,
+        (0, "HTTPS") => 443,
+        (port, _) => port,
+    };
+    let (certificates, tls_problem) =
+        listener_tls::certificates(api, owner, listener, frontend(gateway, port));
     let tls_mode = if listener["tls"].is_null() {
         String::new()
     } else {
         text(&listener["tls"], "mode", "Terminate").to_owned()
     };
+    let mut protocol_problem = protocol_problem(&protocol, listener, class);
+    let lacks_tls = matches!(protocol.as_str(), "HTTPS" | "TLS") && tls_mode.is_empty();
+    if owner.0 == "ListenerSet" && lacks_tls {
+        let message = format!("protocol is {protocol} but no TLS section is defined");
+        protocol_problem = Some(Problem::new("UnsupportedProtocol", message));
+    }
+    let is_unexpected = class == Class::Waypoint
+        && matches!(protocol.as_str(), "HTTP" | "HTTPS" | "TLS" | "TCP" | "HBONE");
     Listener {
         owner: (owner.0, owner.1.to_owned(), owner.2.to_owned()),
         name: text(listener, "name", "").to_owned(),
-        port: listener["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0),
+        port,
         hostname: text(listener, "hostname", "").to_owned(),
         admitted: admitted(api, owner.1, &listener["allowedRoutes"]["namespaces"]),
         kinds,
@@ -221,7 +267,8 @@ fn one(
         tls_mode,
         certificates,
         tls_problem,
-        protocol_problem: protocol_problem(&protocol, listener, class),
+        protocol_problem,
+        is_unexpected,
         conflict: None,
         protocol,
     }
@@ -299,142 +346,37 @@ fn protocol_problem(protocol: &str, listener: &Value, class: Class) -> Option<Pr
     }
 }
 
-type Found = (Vec<(String, String)>, Option<Problem>);
-
-fn certificates(api: &dyn Api, owner: (&'static str, &str, &str), listener: &Value) -> Found {
-    const INVALID: &str = "InvalidCertificateRef";
-    let tls = &listener["tls"];
-    if tls.is_null() || text(tls, "mode", "Terminate") != "Terminate" {
-        return (Vec::new(), None);
-    }
-    let references = object::items(tls, "certificateRefs");
-    if references.len() > 2 {
-        let message = "TLS mode can only support up to 2 server certificates";
-        return (Vec::new(), Some(Problem::new(INVALID, message)));
-    }
-    let mut usable = Vec::new();
-    let mut problem: Option<Problem> = None;
-    for reference in references {
-        match certificate(api, owner, reference) {
-            Ok(place) => usable.push(place),
-            Err(next) => match &mut problem {
-                Some(problem) => problem.message = format!("{}; {}", problem.message, next.message),
-                None => problem = Some(next),
-            },
-        }
-    }
-    if usable.is_empty() { (usable, problem) } else { (usable, None) }
-}
-
-fn certificate(
-    api: &dyn Api,
-    (owner_kind, own_namespace, _): (&'static str, &str, &str),
-    reference: &Value,
-) -> Result<(String, String), Problem> {
-    const INVALID: &str = "InvalidCertificateRef";
-    let name = text(reference, "name", "");
-    let written = format!(
-        "{}/{}/{name}.{}",
-        text(reference, "group", ""),
-        text(reference, "kind", ""),
-        text(reference, "namespace", "")
-    );
-    if !text(reference, "group", "").is_empty() || text(reference, "kind", "Secret") != "Secret" {
-        let message = format!("invalid certificate reference {written}, only secret is allowed");
-        return Err(Problem::new(INVALID, message));
-    }
-    let namespace = text(reference, "namespace", own_namespace);
-    let Some(secret) = api.get(&SECRETS, namespace, name) else {
-        let message =
-            format!("invalid certificate reference {written}, secret {namespace}/{name} not found");
-        return Err(Problem::new(INVALID, message));
-    };
-    if let Err(why) = key_pair(&secret) {
-        let message = format!("invalid certificate reference {written}, {why}");
-        return Err(Problem::new(INVALID, message));
-    }
-    let granted = namespace == own_namespace
-        || reference_grant::allows(
-            api,
-            (owner_kind, own_namespace),
-            ("", "Secret", name),
-            namespace,
-        );
-    if !granted {
-        let message = format!(
-            "certificateRef {name}/{namespace} not accessible to a Gateway in namespace \"{own_namespace}\" (missing a \
-             ReferenceGrant?)"
-        );
-        return Err(Problem::new("RefNotPermitted", message));
-    }
-    Ok((namespace.to_owned(), name.to_owned()))
-}
-
-/// Certificate chain and key of a Secret, or istiod's words for what is wrong.
-pub fn key_pair(
-    secret: &Value,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    let data = &secret["data"];
-    let decode = |name: &str| {
-        data[name]
-            .as_str()
-            .and_then(|text| STANDARD.decode(text).ok())
-            .filter(|found| !found.is_empty())
-    };
-    let pairs = [("tls.crt", "tls.key"), ("cert", "key")];
-    let names = pairs.iter().find(|(cert, key)| !data[*cert].is_null() || !data[*key].is_null());
-    let Some((cert_name, key_name)) = names else {
-        let found: Vec<_> =
-            data.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
-        return Err(format!(
-            "found keys: {}; expected: (cert, key) or (tls.crt, tls.key)",
-            if found.is_empty() { "none".to_owned() } else { found.join(", ") }
-        ));
-    };
-    let missing = |name: &str| format!("found secret, but didn't have expected keys: {name}");
-    let certificate = decode(cert_name).ok_or_else(|| missing(cert_name))?;
-    let key = decode(key_name).ok_or_else(|| missing(key_name))?;
-    let malformed = |why: &str| format!("the certificate is malformed: tls: {why}");
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(&certificate).filter_map(Result::ok).collect();
-    if chain.is_empty() {
-        return Err(malformed("failed to find any PEM data in certificate input"));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| malformed("failed to find any PEM data in key input"))?;
-    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|_| malformed("failed to parse private key"))?;
-    let certified = rustls::sign::CertifiedKey::new(chain.clone(), signing);
-    if matches!(certified.keys_match(), Err(rustls::Error::InconsistentKeys(_))) {
-        return Err(malformed("private key does not match public key"));
-    }
-    Ok((chain, key))
-}
-
-/// Two listeners of a Gateway with the same port must differ in host and agree in protocol.
+/// A listener that clashes with an earlier one, of the Gateway or of an older ListenerSet, loses; one that lost blocks nobody.
 fn mark_conflicts(listeners: &mut [Listener]) {
-    let family = |protocol: &str| match protocol {
-        "HTTPS" | "TLS" => "TLS",
-        "HTTP" => "HTTP",
-        _ => "TCP",
-    };
-    for later in 1..listeners.len() {
-        let (before, after) = listeners.split_at_mut(later);
+    for at in 1..listeners.len() {
+        let (before, after) = listeners.split_at_mut(at);
         let own = &mut after[0];
-        for earlier in before.iter_mut().filter(|earlier| earlier.port == own.port) {
-            let reason = if family(&earlier.protocol) != family(&own.protocol) {
-                "ProtocolConflict"
-            } else if earlier.hostname.eq_ignore_ascii_case(&own.hostname) {
-                "HostnameConflict"
-            } else {
-                continue;
-            };
-            own.conflict = Some(reason);
-            if earlier.owner == own.owner {
-                earlier.conflict = Some(reason);
-            }
-        }
+        own.conflict = before
+            .iter()
+            .filter(|earlier| earlier.conflict.is_none())
+            .find_map(|earlier| conflict(own, earlier));
     }
+}
+
+/// Why two listeners cannot stand side by side, if so. HTTP, HTTPS and TLS share a port as long as their hostnames differ.
+fn conflict(own: &Listener, earlier: &Listener) -> Option<&'static str> {
+    if own.port != earlier.port {
+        return None;
+    }
+    let is_raw = |listener: &Listener| matches!(listener.protocol.as_str(), "TCP" | "UDP");
+    let has_hosts =
+        |listener: &Listener| matches!(listener.protocol.as_str(), "HTTP" | "HTTPS" | "TLS");
+    let same_protocol = own.protocol == earlier.protocol;
+    let clash = if has_hosts(own) && has_hosts(earlier) {
+        own.any_hostname() == earlier.any_hostname()
+    } else if (is_raw(own) || has_hosts(own)) && (is_raw(earlier) || has_hosts(earlier)) {
+        true
+    } else {
+        same_protocol
+    };
+    let reason =
+        if same_protocol && !is_raw(own) { "HostnameConflict" } else { "ProtocolConflict" };
+    clash.then_some(reason)
 }
 
 /// Whether two names match, either of which may begin with a wildcard: as strings, like Istio does it.
@@ -485,14 +427,21 @@ pub fn attachments(api: &dyn Api, route: &Value) -> Vec<Attachment> {
                 let gateway_namespace = text(parent, "namespace", parent_namespace);
                 let gateway = api.get(&GATEWAYS, gateway_namespace, text(parent, "name", ""));
                 let Some(gateway) = gateway else { continue };
-                if !admits_set(api, &gateway, &set) {
+                if Class::of(api, &gateway) != Some(Class::Gateway) {
                     continue;
                 }
-                for listener in set_listeners(api, &set, Class::Gateway) {
-                    found.extend(on_listener(route, index, reference, listener, &gateway));
+                let (own_namespace, own_name) = object::key(&set);
+                let own = ("ListenerSet", own_namespace, own_name);
+                // Of a set, only what is valid is there for routes.
+                for listener in listeners(api, &gateway, Class::Gateway) {
+                    if listener.owner == own && listener.is_valid() {
+                        found.extend(on_listener(route, index, reference, listener, &gateway));
+                    }
                 }
             }
-            ("", "Service") => found.push(on_service(api, route, index, parent_namespace, name)),
+            ("", "Service") | (ISTIO_NETWORKING, "ServiceEntry") => {
+                found.extend(on_service(api, route, index, kind, (parent_namespace, name)));
+            }
             _ => {}
         }
     }
@@ -566,44 +515,62 @@ fn on_service(
     api: &dyn Api,
     route: &Value,
     index: usize,
-    namespace: &str,
-    name: &str,
-) -> Attachment {
-    let service = api.get(&SERVICES, namespace, name);
+    kind: &str,
+    (namespace, name): (&str, &str),
+) -> Option<Attachment> {
+    let (resource, noun) = match kind {
+        "Service" => (&*SERVICES, "service"),
+        _ => (&*super::kinds::SERVICE_ENTRIES, "service entry"),
+    };
+    let parent = api.get(resource, namespace, name);
+    if parent.as_ref().is_some_and(|parent| super::waypoint::is_of_another(api, parent)) {
+        return None;
+    }
     let uses = |object: &Value| {
         object::label(object, "istio.io/use-waypoint")
             .is_some_and(|value| !value.is_empty() && !value.eq_ignore_ascii_case("none"))
     };
-    let (denied, waypoint_problem) = match &service {
+    let (denied, waypoint_problem) = match &parent {
         None => (
-            Some(Problem::new("NoMatchingParent", format!("parent service: \"{name}\" not found"))),
+            Some(Problem::new("NoMatchingParent", format!("parent {noun}: \"{name}\" not found"))),
             Some("parent not found"),
         ),
-        Some(service) => {
-            let enrolled = uses(service)
+        Some(parent) => {
+            let enrolled = uses(parent)
                 || api.get(&NAMESPACES, "", namespace).is_some_and(|found| uses(&found));
             let missing = "istio.io/use-waypoint label missing from parent and parent namespace; in ambient mode, \
                            route will not be respected";
             (None, (!enrolled).then_some(missing))
         }
     };
-    Attachment {
+    Some(Attachment {
         reference: index,
         listener: None,
         gateway: (object::namespace(route).to_owned(), String::new()),
         denied,
         waypoint_problem,
-    }
+    })
 }
 
-/// Why a backend cannot be used, in istiod's words.
+/// Why a backend of a gateway's route cannot be used, in istiod's words.
 pub fn backend_problem(api: &dyn Api, route: &Value, backend: &Value) -> Option<Problem> {
+    backend_problem_in(api, route, backend, true)
+}
+
+/// Why a backend cannot be used. Routes in the mesh need no grant: what is called decides there.
+pub(super) fn backend_problem_in(
+    api: &dyn Api,
+    route: &Value,
+    backend: &Value,
+    needs_grant: bool,
+) -> Option<Problem> {
     let own = object::namespace(route);
     let route_kind = text(route, "kind", "HTTPRoute");
     let (group, kind) = (text(backend, "group", ""), text(backend, "kind", "Service"));
     let name = text(backend, "name", "");
     let namespace = text(backend, "namespace", own);
-    if namespace != own
+    if needs_grant
+        && namespace != own
         && !reference_grant::allows(api, (route_kind, own), (group, kind, name), namespace)
     {
         return Some(Problem::new(
@@ -614,24 +581,47 @@ pub fn backend_problem(api: &dyn Api, route: &Value, backend: &Value) -> Option<
             ),
         ));
     }
-    match (group, kind) {
-        ("", "Service") => {
-            let host = format!("{name}.{namespace}.svc.cluster.local");
-            if name.contains('.') {
-                let message =
-                    "service name invalid; the name of the Service must be used, not the hostname.";
-                Some(Problem::new("InvalidDestination", message))
-            } else if backend["port"].is_null() {
-                Some(Problem::new("InvalidDestination", "port is required in backendRef"))
-            } else if api.get(&SERVICES, namespace, name).is_none() {
-                Some(Problem::new("BackendNotFound", format!("backend({host}) not found")))
-            } else {
-                None
-            }
+    let is_service = || api.get(&SERVICES, namespace, name).is_some();
+    let (host, found) = match (group, kind) {
+        ("", "Service") if name.contains('.') => {
+            let message =
+                "service name invalid; the name of the Service must be used, not the hostname.";
+            return Some(Problem::new("InvalidDestination", message));
         }
-        _ => Some(Problem::new(
-            "InvalidKind",
-            format!("referencing unsupported backendRef: group \"{group}\" kind \"{kind}\""),
-        )),
+        ("", "Service") | ("multicluster.x-k8s.io", "ServiceImport") => {
+            (format!("{name}.{namespace}.svc.cluster.local"), is_service())
+        }
+        (ISTIO_NETWORKING, "Hostname") if !backend["namespace"].is_null() => {
+            let message = "namespace may not be set with Hostname type";
+            return Some(Problem::new("InvalidDestination", message));
+        }
+        (ISTIO_NETWORKING, "Hostname") => (name.to_owned(), is_known_host(api, name, namespace)),
+        ("inference.networking.k8s.io", "InferencePool") => {
+            let message = "InferencePool is not enabled. To enable, set ENABLE_GATEWAY_API_INFERENCE_EXTENSION to true \
+                           in istiod";
+            return Some(Problem::new("InvalidKind", message));
+        }
+        _ => {
+            let message =
+                format!("referencing unsupported backendRef: group \"{group}\" kind \"{kind}\"");
+            return Some(Problem::new("InvalidKind", message));
+        }
+    };
+    if backend["port"].is_null() {
+        return Some(Problem::new("InvalidDestination", "port is required in backendRef"));
     }
+    (!found).then(|| Problem::new("BackendNotFound", format!("backend({host}) not found")))
+}
+
+/// Whether a ServiceEntry or a Service of the namespace has this host.
+fn is_known_host(api: &dyn Api, host: &str, namespace: &str) -> bool {
+    let of_entry = api
+        .list(&super::kinds::SERVICE_ENTRIES, namespace)
+        .iter()
+        .any(|entry| object::items(&entry["spec"], "hosts").iter().any(|found| found == host));
+    let of_service = || {
+        let suffix = format!(".{namespace}.svc.cluster.local");
+        host.strip_suffix(&suffix).is_some_and(|name| api.get(&SERVICES, namespace, name).is_some())
+    };
+    of_entry || of_service()
 }

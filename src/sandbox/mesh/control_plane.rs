@@ -79,7 +79,9 @@ impl Controller for ControlPlane {
                 own_class(api, class)?;
             }
             for class in api.list(&GATEWAY_CLASSES, "") {
-                accept_class(api, &class)?;
+                if presence::is_mine(api, &istiod, &class) {
+                    accept_class(api, &class)?;
+                }
             }
         }
         webhooks(api, root, &istiod, &STANDARD.encode(&pair.certificate))

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::attach::{self, Class};
-use super::gateway_status::managed_name;
+use super::gateway_status::{SERVICE_TYPE, managed_name};
 use super::proxy_template::ProxyValues;
 use crate::sandbox::api::{Api, Status};
 use crate::sandbox::controllers::kinds::CONFIG_MAPS;
 use crate::sandbox::controllers::object;
+use crate::sandbox::{builtin, patch};
 
 /// The field manager of managed objects, for waypoints too.
 const MANAGER: &str = "istio.io/gateway-controller";
@@ -22,7 +23,16 @@ const OWN_ANNOTATIONS: &[&str] = &[
     "gateway.istio.io/controller-version",
 ];
 
-/// Applies the managed objects of a Gateway.
+/// The label that enrols pods.
+const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
+/// The kinds that parameters may change, by their keys. The last two are made only when parameters ask for them.
+const PARAMETERS: &[&str] =
+    &["serviceAccount", "deployment", "service", "horizontalPodAutoscaler", "podDisruptionBudget"];
+const ON_REQUEST: &[&str] = &["horizontalPodAutoscaler", "podDisruptionBudget"];
+/// The label that says that istiod made an object.
+const MANAGED: &str = "gateway.istio.io/managed";
+
+/// Applies the managed objects of a Gateway: none of them if its parameters cannot be read.
 pub(super) fn apply(
     api: &dyn Api,
     gateway: &Value,
@@ -31,69 +41,96 @@ pub(super) fn apply(
 ) -> Result<(), Status> {
     let made = Made::new(gateway, class);
     let values = ProxyValues::read(api, root_namespace);
-    let overlay = overlay(api, gateway);
+    let Some(overlays) = overlays(api, gateway, root_namespace) else { return Ok(()) };
     let objects = [
-        (made.service_account(), "serviceAccount"),
-        (made.deployment(&values), "deployment"),
-        (made.service(api), "service"),
+        made.service_account(),
+        made.deployment(&values),
+        made.service(api),
+        made.autoscaler(),
+        made.budget(),
     ];
-    for (mut object, key) in objects {
-        merge(&mut object, &overlay[key]);
-        api.apply(MANAGER, object)?;
+    let mut rendered = Vec::new();
+    for (object, key) in objects.into_iter().zip(PARAMETERS) {
+        let of_kind: Vec<&Value> =
+            overlays.iter().filter_map(|overlay| overlay.get(*key)).collect();
+        if of_kind.is_empty() && ON_REQUEST.contains(key) {
+            continue;
+        }
+        let Some(object) = overlaid(object, &of_kind) else { return Ok(()) };
+        rendered.push(object);
     }
-    for (object, key) in
-        [(made.autoscaler(), "horizontalPodAutoscaler"), (made.budget(), "podDisruptionBudget")]
-    {
-        if overlay[key].is_object() {
-            let mut object = object;
-            merge(&mut object, &overlay[key]);
+    for mut object in rendered {
+        if object["metadata"]["labels"].is_object() {
+            object["metadata"]["labels"][MANAGED] = json!(made.managed_by());
+        }
+        if is_ours(api, &object) {
             api.apply(MANAGER, object)?;
         }
     }
     Ok(())
 }
 
-/// The YAML documents of `infrastructure.parametersRef`, by key.
-fn overlay(api: &dyn Api, gateway: &Value) -> Value {
-    let reference = &gateway["spec"]["infrastructure"]["parametersRef"];
-    let Some(name) = reference["name"].as_str() else { return json!({}) };
-    let Some(found) = api.get(&CONFIG_MAPS, object::namespace(gateway), name) else {
-        return json!({});
-    };
-    let mut parsed = Map::new();
-    for (key, text) in found["data"].as_object().into_iter().flatten() {
-        if let Ok(value) = crate::base::yaml::parse(text.as_str().unwrap_or_default()) {
-            parsed.insert(key.clone(), value);
-        }
-    }
-    Value::Object(parsed)
+/// An object of the same name that is not istiod's stays as it is.
+fn is_ours(api: &dyn Api, object: &Value) -> bool {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let Some(resource) = api.resource_of(text("apiVersion"), text("kind")) else { return true };
+    api.get(&resource, object::namespace(object), object::name(object))
+        .is_none_or(|found| object::label(&found, MANAGED).is_some())
 }
 
-/// A strategic merge as far as overlays need it: maps merge, lists of named things merge by name, others are replaced.
-fn merge(target: &mut Value, overlay: &Value) {
-    match (target, overlay) {
-        (Value::Object(target), Value::Object(overlay)) => {
-            for (key, value) in overlay {
-                if value.is_null() {
-                    target.remove(key);
-                } else {
-                    merge(target.entry(key.clone()).or_insert(Value::Null), value);
-                }
-            }
+/// The documents that change what is made, by key: those of the class, then those of `infrastructure.parametersRef`. `None`
+/// if they cannot be used.
+fn overlays(
+    api: &dyn Api,
+    gateway: &Value,
+    root_namespace: &str,
+) -> Option<Vec<Map<String, Value>>> {
+    let class = gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default();
+    let of_class = api
+        .list(&CONFIG_MAPS, root_namespace)
+        .into_iter()
+        .filter(|found| object::label(found, "gateway.istio.io/defaults-for-class") == Some(class))
+        .min_by_key(|found| found["metadata"]["creationTimestamp"].to_string());
+    let mut maps: Vec<_> = of_class.into_iter().collect();
+    let reference = &gateway["spec"]["infrastructure"]["parametersRef"];
+    if reference.is_object() {
+        if reference["kind"] != "ConfigMap" || reference["group"] != "" {
+            return None;
         }
-        (Value::Array(target), Value::Array(overlay))
-            if overlay.iter().all(|item| item["name"].is_string()) =>
-        {
-            for item in overlay {
-                match target.iter_mut().find(|found| found["name"] == item["name"]) {
-                    Some(found) => merge(found, item),
-                    None => target.push(item.clone()),
-                }
-            }
-        }
-        (_, Value::Null) => {}
-        (target, overlay) => *target = overlay.clone(),
+        let name = reference["name"].as_str().unwrap_or_default();
+        maps.push(api.get(&CONFIG_MAPS, object::namespace(gateway), name)?);
     }
+    let mut found = Vec::new();
+    for map in maps {
+        let mut overlay = Map::new();
+        for (key, text) in map["data"].as_object().into_iter().flatten() {
+            if !PARAMETERS.contains(&key.as_str()) {
+                return None;
+            }
+            let value = crate::base::yaml::parse(text.as_str().unwrap_or_default()).ok()?;
+            overlay.insert(key.clone(), value);
+        }
+        found.push(overlay);
+    }
+    Some(found)
+}
+
+/// An object after strategic merges; `None` if they do not fit, or change whose or which object it is.
+fn overlaid(object: Value, overlays: &[&Value]) -> Option<Value> {
+    let (group, version) =
+        object["apiVersion"].as_str().unwrap_or_default().split_once('/').unwrap_or(("", "v1"));
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let schema = builtin::schema(group, version, kind)?;
+    let mut merged = object.clone();
+    for overlay in overlays {
+        let empty = json!({});
+        let overlay = if overlay.is_null() { &empty } else { *overlay };
+        merged = patch::strategic_merge_patch(&merged, overlay, &schema).ok()?;
+    }
+    let same = ["name", "generateName", "namespace", "uid", "ownerReferences", "finalizers"]
+        .iter()
+        .all(|field| object["metadata"][*field] == merged["metadata"][*field]);
+    same.then_some(merged)
 }
 
 struct Made<'a> {
@@ -110,15 +147,24 @@ impl<'a> Made<'a> {
         let name = managed_name(gateway, class);
         let own = object::annotation(gateway, "gateway.istio.io/service-account");
         let service_account = own.unwrap_or(&name).to_owned();
-        let infrastructure = &gateway["spec"]["infrastructure"];
-        // Without `infrastructure` the Gateway's own labels and annotations are handed down.
-        let source = if infrastructure.is_null() { &gateway["metadata"] } else { infrastructure };
-        let map = |field: &str| source[field].as_object().cloned().unwrap_or_default();
-        let mut labels = map("labels");
-        if class == Class::Gateway && !labels.contains_key("istio.io/dataplane-mode") {
-            labels.insert("istio.io/dataplane-mode".into(), json!("none"));
+        // What `infrastructure` does not say, the Gateway's own labels and annotations do.
+        let handed_down = |field: &str| match gateway["spec"]["infrastructure"][field].as_object() {
+            Some(own) => own
+                .iter()
+                .filter(|(key, _)| !key.starts_with("gateway.networking.k8s.io/"))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            None => gateway["metadata"][field].as_object().cloned().unwrap_or_default(),
+        };
+        let mut labels = handed_down("labels");
+        let class_name = gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default();
+        let is_tunnel = class_name.contains("waypoint") || class_name.contains("east-west");
+        let has_mode =
+            labels.contains_key(DATAPLANE_MODE) || object::label(gateway, DATAPLANE_MODE).is_some();
+        if !is_tunnel && !has_mode {
+            labels.insert(DATAPLANE_MODE.into(), json!("none"));
         }
-        let mut annotations = map("annotations");
+        let mut annotations = handed_down("annotations");
         annotations.retain(|key, _| !OWN_ANNOTATIONS.contains(&key.as_str()));
         Self { gateway, class, name, service_account, labels, annotations }
     }
@@ -209,10 +255,13 @@ impl<'a> Made<'a> {
     fn service(&self, api: &dyn Api) -> Value {
         let mut metadata = self.metadata(&self.name);
         if self.class == Class::Waypoint {
-            metadata["annotations"]["networking.istio.io/traffic-distribution"] =
-                json!("PreferClose");
+            const DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+            let annotations = &mut metadata["annotations"];
+            if annotations.get(DISTRIBUTION).is_none() {
+                annotations[DISTRIBUTION] = json!("PreferClose");
+            }
         }
-        let kind = object::annotation(self.gateway, "networking.istio.io/service-type")
+        let kind = object::annotation(self.gateway, SERVICE_TYPE)
             .unwrap_or(if self.class == Class::Waypoint { "ClusterIP" } else { "LoadBalancer" });
         let mut spec = json!({
             "ipFamilyPolicy": "PreferDualStack",
@@ -235,11 +284,14 @@ impl<'a> Made<'a> {
             "protocol": "TCP",
         })];
         let mut seen = BTreeSet::new();
+        let mut names = BTreeSet::from(["status-port".to_owned()]);
         for listener in attach::listeners(api, self.gateway, self.class) {
             if seen.insert(listener.port) {
+                let name = port_name(&listener.name, listener.port, &names);
+                names.insert(name.clone());
                 ports.push(json!({
                     "appProtocol": listener.protocol.to_lowercase(),
-                    "name": listener.name.replace('.', "-"),
+                    "name": name,
                     "port": listener.port,
                     "protocol": "TCP",
                 }));
@@ -268,4 +320,18 @@ impl<'a> Made<'a> {
             "spec": { "selector": { "matchLabels": self.selector() } },
         })
     }
+}
+
+/// A listener's name as a port's: without dots, not too long, and not one that another listener's port has.
+fn port_name(listener: &str, port: u16, taken: &BTreeSet<String>) -> String {
+    const MOST: usize = 63;
+    let cut = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+    let name = cut(&listener.replace('.', "-"), MOST);
+    let mut candidate = name.clone();
+    let mut suffix = format!("-{port}");
+    while taken.contains(&candidate) {
+        candidate = format!("{}{suffix}", cut(&name, MOST.saturating_sub(suffix.len())));
+        suffix.push('x');
+    }
+    candidate
 }

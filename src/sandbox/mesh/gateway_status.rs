@@ -4,24 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::attach::{self, Class, GROUP, Listener};
+use super::attach::{self, Class, GROUP, Listener, Problem};
+use super::gateway_services::Resolved;
+use super::kinds::TLS_ROUTES;
+use super::listener_tls;
 use crate::sandbox::api::Api;
-use crate::sandbox::controllers::kinds::{ENDPOINT_SLICES, GRPC_ROUTES, HTTP_ROUTES, SERVICES};
+use crate::sandbox::controllers::kinds::{GRPC_ROUTES, HTTP_ROUTES};
 use crate::sandbox::controllers::object::{self, Condition};
 
-/// What the Services of a Gateway offer, as istiod looks it up.
-#[derive(Default)]
-struct Resolved {
-    internal: BTreeSet<String>,
-    internal_ips: BTreeSet<String>,
-    external: BTreeSet<String>,
-    pending: BTreeSet<String>,
-    warnings: BTreeSet<String>,
-    unusable: bool,
-}
+/// The annotation that chooses the type of a managed Service.
+pub(super) const SERVICE_TYPE: &str = "networking.istio.io/service-type";
+/// The condition of a Gateway that lets clients in whose certificates do not hold.
+const LAX: &str = "InsecureFrontendValidationMode";
 
 /// The Services that stand for a Gateway (`host` names), and what is wrong with its addresses.
-fn services(gateway: &Value, class: Class) -> (Vec<String>, Option<(&'static str, String)>) {
+fn services(gateway: &Value, class: Class) -> (Vec<String>, Option<Problem>) {
     let namespace = object::namespace(gateway);
     if is_managed(gateway) {
         let name = managed_name(gateway, class);
@@ -39,18 +36,26 @@ fn services(gateway: &Value, class: Class) -> (Vec<String>, Option<(&'static str
             found.push(format!("{value}.{namespace}.svc.cluster.local"));
         }
     }
-    let problem = (!skipped.is_empty()).then(|| {
+    if !skipped.is_empty() {
         let text = format!("only Hostname is supported, ignoring [{}]", skipped.join(" "));
-        ("UnsupportedAddress", text)
+        return (found, Some(Problem::new("UnsupportedAddress", text)));
+    }
+    let deprecated = object::annotation(gateway, SERVICE_TYPE).map(|_| {
+        let text = format!(
+            "annotation {SERVICE_TYPE} is deprecated, use Spec.Infrastructure.Routeability"
+        );
+        Problem::new("DeprecatedField", text)
     });
-    (found, problem)
+    (found, deprecated)
 }
 
-/// istiod deploys a Gateway unless a Hostname address says that somebody else did.
+/// istiod deploys a Gateway unless a Hostname, or more than one address, says that somebody else did.
 pub(super) fn is_managed(gateway: &Value) -> bool {
-    object::items(&gateway["spec"], "addresses")
-        .iter()
-        .all(|address| address["type"].as_str().is_some_and(|kind| kind == "IPAddress"))
+    match object::items(&gateway["spec"], "addresses") {
+        [] => true,
+        [only] => only["type"].as_str().is_none_or(|kind| kind == "IPAddress"),
+        _ => false,
+    }
 }
 
 /// The name of what istiod makes for a Gateway.
@@ -65,57 +70,6 @@ pub(super) fn managed_name(gateway: &Value, class: Class) -> String {
             object::name(gateway),
             gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default()
         ),
-    }
-}
-
-fn resolve(api: &dyn Api, namespace: &str, hosts: &[String], listeners: &[Listener]) -> Resolved {
-    let ports: BTreeSet<u16> =
-        listeners.iter().filter(|found| found.has_server()).map(|found| found.port).collect();
-    let mut resolved = Resolved::default();
-    for host in hosts {
-        let name = host.split('.').next().unwrap_or_default();
-        let Some(service) = api.get(&SERVICES, namespace, name) else {
-            resolved.warnings.insert(format!("hostname \"{host}\" not found"));
-            resolved.unusable = true;
-            continue;
-        };
-        // Endpoints count whether they are ready or not: `Programmed` says nothing about pods.
-        let any_endpoint = api
-            .list(&ENDPOINT_SLICES, namespace)
-            .iter()
-            .filter(|slice| object::label(slice, "kubernetes.io/service-name") == Some(name))
-            .any(|slice| !object::items(slice, "endpoints").is_empty());
-        for port in &ports {
-            let offered = object::items(&service["spec"], "ports")
-                .iter()
-                .any(|found| found["port"].as_u64() == Some(u64::from(*port)));
-            if !any_endpoint {
-                let warning = format!("no instances found for hostname \"{host}\"");
-                resolved.warnings.insert(warning);
-            } else if !offered {
-                resolved.warnings.insert(format!("port {port} not found for hostname \"{host}\""));
-                resolved.unusable = true;
-            } else {
-                resolved.internal.insert(format!("{host}:{port}"));
-                add_addresses(&service, host, &mut resolved);
-            }
-        }
-    }
-    resolved
-}
-
-fn add_addresses(service: &Value, host: &str, resolved: &mut Resolved) {
-    if let Some(ip) = service["spec"]["clusterIP"].as_str().filter(|ip| *ip != "None") {
-        resolved.internal_ips.insert(ip.to_owned());
-    }
-    let ingress = object::items(&service["status"]["loadBalancer"], "ingress");
-    for entry in ingress {
-        let address = entry["ip"].as_str().or_else(|| entry["hostname"].as_str());
-        resolved.external.extend(address.map(str::to_owned));
-    }
-    if ingress.is_empty() && service["spec"]["type"] == "LoadBalancer" {
-        resolved.warnings.insert(format!("address pending for hostname \"{host}\""));
-        resolved.pending.insert(host.to_owned());
     }
 }
 
@@ -145,7 +99,7 @@ fn programmed(resolved: &Resolved, hosts: &[String]) -> Condition {
         };
         return Condition::new(KIND, true, "Programmed", text);
     }
-    let reason = if resolved.unusable { "AddressNotUsable" } else { "AddressNotAssigned" };
+    let reason = if resolved.is_unusable { "AddressNotUsable" } else { "AddressNotAssigned" };
     let text = if resolved.internal.is_empty() {
         format!("Failed to assign to any requested addresses: {}", warnings.join("; "))
     } else {
@@ -158,12 +112,12 @@ fn programmed(resolved: &Resolved, hosts: &[String]) -> Condition {
     Condition::new(KIND, false, reason, text)
 }
 
-fn accepted(own: &[Listener], problem: Option<(&'static str, String)>) -> Condition {
+fn accepted(own: &[Listener], problem: Option<Problem>) -> Condition {
     const KIND: &str = "Accepted";
-    if let Some((reason, message)) = problem {
-        return Condition::new(KIND, false, reason, message);
+    if let Some(problem) = problem {
+        return Condition::new(KIND, false, problem.reason, problem.message);
     }
-    let valid = own.iter().filter(|listener| listener.is_programmed()).count();
+    let valid = own.iter().filter(|listener| listener.is_valid()).count();
     if own.is_empty() || valid == own.len() {
         Condition::new(KIND, true, "Accepted", "Resource accepted")
     } else if valid == 0 {
@@ -175,7 +129,7 @@ fn accepted(own: &[Listener], problem: Option<(&'static str, String)>) -> Condit
     }
 }
 
-fn parameters_problem(api: &dyn Api, gateway: &Value) -> Option<(&'static str, String)> {
+fn parameters_problem(api: &dyn Api, gateway: &Value) -> Option<Problem> {
     let reference = gateway["spec"]["infrastructure"].get("parametersRef")?;
     let (group, kind) = (
         reference["group"].as_str().unwrap_or_default(),
@@ -186,13 +140,16 @@ fn parameters_problem(api: &dyn Api, gateway: &Value) -> Option<(&'static str, S
         let text = format!(
             "Unsupported parametersRef group/kind {group}/{kind}, only ConfigMap is supported"
         );
-        return Some((reason, text));
+        return Some(Problem::new(reason, text));
     }
     let (namespace, name) =
         (object::namespace(gateway), reference["name"].as_str().unwrap_or_default());
     let config_maps = &crate::sandbox::controllers::kinds::CONFIG_MAPS;
     let missing = api.get(config_maps, namespace, name).is_none();
-    missing.then(|| (reason, format!("parametersRef ConfigMap {namespace}/{name} does not exist")))
+    missing.then(|| {
+        let text = format!("parametersRef ConfigMap {namespace}/{name} does not exist");
+        Problem::new(reason, text)
+    })
 }
 
 /// The routes on each listener: by the listener's owner and name.
@@ -201,6 +158,9 @@ fn attached(api: &dyn Api) -> BTreeMap<(String, String, String, String), usize> 
     let mut routes = api.list(&HTTP_ROUTES, "");
     if super::presence::reads(api, "grpcroutes") {
         routes.extend(api.list(&GRPC_ROUTES, ""));
+    }
+    if super::presence::reads(api, "tlsroutes") {
+        routes.extend(api.list(&TLS_ROUTES, ""));
     }
     for route in routes.iter().filter(|route| !object::is_deleting(route)) {
         for attachment in attach::attachments(api, route) {
@@ -213,15 +173,23 @@ fn attached(api: &dyn Api) -> BTreeMap<(String, String, String, String), usize> 
     counts
 }
 
+fn invalid_kinds() -> Condition {
+    Condition::new("ResolvedRefs", false, "InvalidRouteKinds", "Invalid route kinds")
+}
+
 fn listener_conditions(listener: &Listener) -> Vec<Condition> {
     const FINE: &str = "No errors found";
     if let Some(reason) = listener.conflict {
         let text = "Listener has a conflict with another listener attached to the same Gateway";
-        return vec![
+        let mut conditions = vec![
             Condition::new("Accepted", false, reason, text),
             Condition::new("Conflicted", true, reason, text),
             Condition::new("Programmed", false, reason, text),
         ];
+        if !listener.kinds_valid {
+            conditions.push(invalid_kinds());
+        }
+        return conditions;
     }
     let mut accepted = Condition::new("Accepted", true, "Accepted", FINE);
     let mut programmed = Condition::new("Programmed", true, "Programmed", FINE);
@@ -229,7 +197,10 @@ fn listener_conditions(listener: &Listener) -> Vec<Condition> {
     if let Some(problem) = &listener.tls_problem {
         programmed = Condition::new("Programmed", false, "Invalid", "Bad TLS configuration");
         refs = Condition::new("ResolvedRefs", false, problem.reason, problem.message.clone());
-        if problem.reason == "RefNotPermitted" {
+        if matches!(
+            problem.reason,
+            "RefNotPermitted" | "InvalidCACertificateRef" | "InvalidCACertificateKind"
+        ) {
             accepted =
                 Condition::new("Accepted", false, "NoValidCACertificate", problem.message.clone());
         }
@@ -237,39 +208,49 @@ fn listener_conditions(listener: &Listener) -> Vec<Condition> {
     if let Some(problem) = &listener.protocol_problem {
         accepted = Condition::new("Accepted", false, problem.reason, problem.message.clone());
     }
+    if listener.owner.0 == "ListenerSet" && listener.lacks_tls() {
+        programmed = Condition::new("Programmed", false, "Invalid", "Bad TLS configuration");
+    }
     if !listener.kinds_valid {
-        refs = Condition::new("ResolvedRefs", false, "InvalidRouteKinds", "Invalid route kinds");
+        refs = invalid_kinds();
     }
     let conflicted = Condition::new("Conflicted", false, "NoConflicts", FINE);
     vec![accepted, conflicted, programmed, refs]
 }
 
-fn listener_status(
-    old: &Value,
-    listener: &Listener,
-    n_routes: usize,
-    generation: i64,
+/// `status.listeners`: istiod looks up what it wrote before by place, not by name.
+fn listener_statuses(
+    api: &dyn Api,
+    holder: &Value,
+    listeners: &[Listener],
     now: &str,
-) -> Value {
-    let before = object::items(old, "listeners")
-        .iter()
-        .find(|found| found["name"] == listener.name.as_str());
-    let mut conditions =
-        before.map(|found| object::items(found, "conditions").to_vec()).unwrap_or_default();
-    for condition in listener_conditions(listener) {
-        object::set_condition(&mut conditions, &condition, Some(generation), now);
-    }
-    let kinds: Vec<Value> = listener
-        .kinds
-        .iter()
-        .map(|(group, kind)| json!({ "group": group, "kind": kind }))
-        .collect();
-    json!({
-        "attachedRoutes": n_routes,
-        "conditions": conditions,
-        "name": listener.name,
-        "supportedKinds": kinds,
-    })
+) -> Vec<Value> {
+    let counts = attached(api);
+    let old = object::items(&holder["status"], "listeners");
+    let one = |(at, listener): (usize, &Listener)| {
+        let (kind, namespace, name) = listener.owner.clone();
+        let place = (kind.to_owned(), namespace, name, listener.name.clone());
+        let mut conditions = old
+            .get(at)
+            .map(|found| object::items(found, "conditions").to_vec())
+            .unwrap_or_default();
+        for condition in listener_conditions(listener) {
+            let generation = object::generation(holder);
+            object::set_condition(&mut conditions, &condition, Some(generation), now);
+        }
+        let kinds: Vec<Value> = listener
+            .kinds
+            .iter()
+            .map(|(group, kind)| json!({ "group": group, "kind": kind }))
+            .collect();
+        json!({
+            "attachedRoutes": counts.get(&place).copied().unwrap_or(0),
+            "conditions": conditions,
+            "name": listener.name,
+            "supportedKinds": kinds,
+        })
+    };
+    listeners.iter().enumerate().map(one).collect()
 }
 
 /// The status of a Gateway as it should be now.
@@ -293,46 +274,60 @@ pub(super) fn gateway(api: &dyn Api, gateway: &Value, class: Class) -> Value {
         status["addresses"] = json!(object::items(&gateway["spec"], "addresses"));
         return status;
     }
-    let all = attach::listeners(api, gateway, class);
+    let (hosts, problem) = services(gateway, class);
+    // Without any Service istiod does not look at the listeners.
+    let is_served = !hosts.is_empty() || problem.is_none();
+    let all = if is_served { attach::listeners(api, gateway, class) } else { Vec::new() };
     let own: Vec<Listener> =
         all.iter().filter(|listener| listener.owner.0 == "Gateway").cloned().collect();
-    let (hosts, problem) = services(gateway, class);
-    let problem = problem.or_else(|| parameters_problem(api, gateway));
-    let resolved = resolve(api, object::namespace(gateway), &hosts, &all);
-    for condition in [
-        accepted(&own, problem),
-        programmed(&resolved, &hosts),
-        Condition::new("ResolvedRefs", true, "ResolvedRefs", "All references resolved"),
-    ] {
+    let of_sets: Vec<&Listener> = all
+        .iter()
+        .filter(|listener| listener.owner.0 == "ListenerSet" && listener.is_valid())
+        .collect();
+    let problem = problem.or_else(|| is_served.then(|| parameters_problem(api, gateway)).flatten());
+    let served: Vec<&Listener> = own.iter().chain(of_sets.iter().copied()).collect();
+    let resolved = Resolved::of(api, object::namespace(gateway), &hosts, &served);
+    let mut wanted = vec![accepted(&own, problem)];
+    let is_lax = lax_frontend(gateway);
+    if is_lax == Some(true) {
+        let text = "Gateway is operating in AllowInsecureFallback mode for frontend validation";
+        wanted.push(Condition::new(LAX, true, "ConfigurationChanged", text));
+    } else if is_lax == Some(false) {
+        conditions.retain(|condition| condition["type"] != LAX);
+    }
+    wanted.push(programmed(&resolved, &hosts));
+    wanted.push(match listener_tls::client_certificate_problem(api, gateway) {
+        Some(problem) => Condition::new("ResolvedRefs", false, problem.reason, problem.message),
+        None => Condition::new("ResolvedRefs", true, "ResolvedRefs", "All references resolved"),
+    });
+    for condition in wanted {
         object::set_condition(&mut conditions, &condition, Some(generation), &now);
     }
-    let addresses = addresses(&resolved, class);
+    let addresses = addresses(&resolved, gateway, class);
     if !addresses.is_empty() {
         status["addresses"] = Value::Array(addresses);
     }
-    let sets: BTreeSet<_> = all
-        .iter()
-        .filter(|listener| listener.owner.0 == "ListenerSet" && listener.is_programmed())
-        .map(|listener| listener.owner.clone())
-        .collect();
+    let sets: BTreeSet<_> = of_sets.iter().map(|listener| listener.owner.clone()).collect();
     if !sets.is_empty() {
         status["attachedListenerSets"] = json!(sets.len());
     }
     status["conditions"] = Value::Array(conditions);
-    let counts = attached(api);
-    status["listeners"] = own
-        .iter()
-        .map(|listener| {
-            let (kind, namespace, name) = listener.owner.clone();
-            let place = (kind.to_owned(), namespace, name, listener.name.clone());
-            let n_routes = counts.get(&place).copied().unwrap_or(0);
-            listener_status(&gateway["status"], listener, n_routes, generation, &now)
-        })
-        .collect();
+    let listeners = listener_statuses(api, gateway, &own, &now);
+    if is_served || status.get("listeners").is_some() {
+        status["listeners"] = Value::Array(listeners);
+    }
     status
 }
 
-fn addresses(resolved: &Resolved, class: Class) -> Vec<Value> {
+/// Whether clients may come without a certificate that holds; `None` if no port asks for one.
+fn lax_frontend(gateway: &Value) -> Option<bool> {
+    let frontend = gateway["spec"]["tls"].get("frontend")?;
+    let is_lax = |tls: &Value| tls["validation"]["mode"] == "AllowInsecureFallback";
+    let of_port = object::items(frontend, "perPort").iter().any(|entry| is_lax(&entry["tls"]));
+    Some(is_lax(&frontend["default"]) || of_port)
+}
+
+fn addresses(resolved: &Resolved, gateway: &Value, class: Class) -> Vec<Value> {
     let ip = |value: &String| json!({ "type": "IPAddress", "value": value });
     let host = |value: &str| json!({ "type": "Hostname", "value": value });
     if !resolved.external.is_empty() {
@@ -346,60 +341,75 @@ fn addresses(resolved: &Resolved, class: Class) -> Vec<Value> {
             )
             .collect();
     }
+    // A waypoint is known by both, a gateway by its name; an annotation chooses otherwise.
+    let default = if class == Class::Waypoint { "" } else { "Hostname" };
+    let wanted = object::annotation(gateway, "networking.istio.io/address-type").unwrap_or(default);
     let mut found = Vec::new();
-    if class == Class::Waypoint {
+    if wanted != "Hostname" {
         found.extend(resolved.internal_ips.iter().map(ip));
     }
-    let hosts: BTreeSet<&str> =
-        resolved.internal.iter().filter_map(|place| Some(place.split_once(':')?.0)).collect();
-    found.extend(hosts.into_iter().filter(|name| !resolved.pending.contains(*name)).map(host));
+    if wanted != "IPAddress" {
+        let hosts: BTreeSet<&str> =
+            resolved.internal.iter().filter_map(|place| Some(place.split_once(':')?.0)).collect();
+        found.extend(hosts.into_iter().filter(|name| !resolved.pending.contains(*name)).map(host));
+    }
     found
 }
 
 /// The status of a ListenerSet.
-pub(super) fn listener_set(api: &dyn Api, set: &Value, gateway: &Value) -> Value {
+pub(super) fn listener_set(api: &dyn Api, set: &Value, gateway: &Value, class: Class) -> Value {
     let generation = object::generation(set);
     let now = object::now(api);
     let mut conditions = object::items(&set["status"], "conditions").to_vec();
-    if !attach::admits_set(api, gateway, set) {
+    let refusal = if class != Class::Gateway {
+        let name = gateway["spec"]["gatewayClassName"].as_str().unwrap_or_default();
+        Some(format!("The \"{name}\" GatewayClass does not support ListenerSet"))
+    } else if !attach::admits_set(api, gateway, set) {
         let text =
             "The parent Gateway does not allow this reference; check the 'spec.allowedRoutes'";
+        Some(text.to_owned())
+    } else {
+        None
+    };
+    if let Some(text) = refusal {
         for kind in ["Accepted", "Programmed"] {
-            let condition = Condition::new(kind, false, "NotAllowed", text);
+            let condition = Condition::new(kind, false, "NotAllowed", text.as_str());
             object::set_condition(&mut conditions, &condition, Some(generation), &now);
         }
         return json!({ "conditions": conditions });
     }
+    let (hosts, problem) = services(gateway, class);
+    let is_served = !hosts.is_empty() || problem.is_none();
     let (namespace, name) = object::key(set);
-    let all = attach::listeners(api, gateway, Class::Gateway);
-    let own: Vec<Listener> = all
-        .into_iter()
-        .filter(|listener| listener.owner == ("ListenerSet", namespace.clone(), name.clone()))
-        .collect();
-    let (hosts, _) = services(gateway, Class::Gateway);
-    let resolved = resolve(api, object::namespace(gateway), &hosts, &own);
-    let none_valid = own.iter().all(|listener| !listener.is_programmed());
-    let (first, second) = if none_valid {
+    let owner = ("ListenerSet", namespace, name);
+    let mut own = Vec::new();
+    if is_served {
+        own.extend(
+            attach::listeners(api, gateway, class)
+                .into_iter()
+                .filter(|listener| listener.owner == owner),
+        );
+    }
+    let served: Vec<&Listener> = own.iter().filter(|listener| listener.has_server()).collect();
+    let resolved = Resolved::of(api, object::namespace(gateway), &hosts, &served);
+    let none_valid = is_served && !served.iter().any(|listener| listener.is_valid());
+    let invalid = |kind| {
         let text = "None of the ListenerSet's listeners are valid";
-        let not = |kind| Condition::new(kind, false, "ListenersNotValid", text);
-        (not("Accepted"), not("Programmed"))
-    } else {
-        let fine = Condition::new("Accepted", true, "Accepted", "Resource accepted");
-        (fine, programmed(&resolved, &hosts))
+        Condition::new(kind, false, "ListenersNotValid", text)
     };
-    for condition in [first, second] {
+    let accepted = match problem {
+        Some(problem) => {
+            let text = format!("Parent not accepted: {}", problem.message);
+            Condition::new("Accepted", false, problem.reason, text)
+        }
+        None if none_valid => invalid("Accepted"),
+        None => Condition::new("Accepted", true, "Accepted", "Resource accepted"),
+    };
+    let programmed = if none_valid { invalid("Programmed") } else { programmed(&resolved, &hosts) };
+    for condition in [accepted, programmed] {
         object::set_condition(&mut conditions, &condition, Some(generation), &now);
     }
-    let counts = attached(api);
-    let listeners: Vec<Value> = own
-        .iter()
-        .map(|listener| {
-            let place =
-                ("ListenerSet".to_owned(), namespace.clone(), name.clone(), listener.name.clone());
-            let n_routes = counts.get(&place).copied().unwrap_or(0);
-            listener_status(&set["status"], listener, n_routes, generation, &now)
-        })
-        .collect();
+    let listeners = listener_statuses(api, set, &own, &now);
     json!({ "conditions": conditions, "listeners": listeners })
 }
 

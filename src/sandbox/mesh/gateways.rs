@@ -54,37 +54,29 @@ impl Controller for Gateways {
         let Some(gateway) = api.get(&GATEWAYS, namespace, name) else {
             return Ok(Requeue::OnChange);
         };
-        if object::is_deleting(&gateway) || !owns(&gateway, &istiod) {
+        if object::is_deleting(&gateway) || !presence::is_mine(api, &istiod, &gateway) {
             return Ok(Requeue::OnChange);
         }
         let Some(class) = Class::of(api, &gateway) else { return Ok(Requeue::OnChange) };
         let status = gateway_status::gateway(api, &gateway, class);
         object::put_status(api, MANAGER, &gateway, status)?;
-        if class == Class::Remote {
-            return Ok(Requeue::OnChange);
-        }
         if presence::reads(api, "listenersets") {
             for set in api.list(&LISTENER_SETS, "") {
                 let parent = &set["spec"]["parentRef"];
                 let parent_namespace =
                     parent["namespace"].as_str().unwrap_or(object::namespace(&set));
-                if parent["name"] == name && parent_namespace == namespace {
-                    let status = gateway_status::listener_set(api, &set, &gateway);
+                let is_on_it = parent["name"] == name && parent_namespace == namespace;
+                if is_on_it && presence::is_mine(api, &istiod, &set) && !object::is_deleting(&set) {
+                    let status = gateway_status::listener_set(api, &set, &gateway, class);
                     object::put_status(api, MANAGER, &set, status)?;
                 }
             }
         }
-        if gateway_status::is_managed(&gateway) {
+        if class != Class::Remote && gateway_status::is_managed(&gateway) {
             gateway_objects::apply(api, &gateway, class, object::namespace(&istiod))?;
         }
         Ok(Requeue::OnChange)
     }
-}
-
-/// `istio.io/rev` of a Gateway names another istiod.
-fn owns(gateway: &serde_json::Value, istiod: &serde_json::Value) -> bool {
-    let own = object::label(istiod, "istio.io/rev").unwrap_or("default");
-    object::label(gateway, "istio.io/rev").is_none_or(|wanted| wanted == own)
 }
 
 /// How long istiod's debounce holds back what it tells proxies.

@@ -9,11 +9,16 @@ pub mod certificates;
 pub mod presence;
 pub mod waypoint;
 
+mod auto_allocate;
+mod backend_policy_status;
 mod control_plane;
 mod enrolment;
 mod gateway_objects;
+mod gateway_services;
 mod gateway_status;
 mod gateways;
+mod kinds;
+mod listener_tls;
 mod metal_lb;
 mod metal_lb_start;
 pub(crate) mod policy_status;
@@ -32,6 +37,8 @@ pub fn all(authority: &Arc<certificates::Authority>) -> Vec<Box<dyn Controller>>
         Box::new(control_plane::ControlPlane::new(Arc::clone(authority))),
         Box::new(gateways::Gateways),
         Box::new(route_status::Routes),
+        Box::new(backend_policy_status::BackendPolicies),
+        Box::new(auto_allocate::AutoAllocation::default()),
         Box::new(waypoint::Bindings),
         Box::new(policy_status::Policies),
         Box::new(enrolment::Enrolment),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::attach::{Class, Problem};
+use super::kinds::SERVICE_ENTRIES;
 use super::{presence, waypoint};
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
 use crate::sandbox::controllers::kinds::{
@@ -26,7 +27,9 @@ impl Controller for Policies {
         };
         match (change.resource.group.as_str(), change.resource.plural.as_str()) {
             ("security.istio.io", "authorizationpolicies") => vec![object::key(&change.object)],
-            ("", "services" | "namespaces") | ("gateway.networking.k8s.io", "gateways") => all(),
+            ("", "services" | "namespaces")
+            | ("networking.istio.io", "serviceentries")
+            | ("gateway.networking.k8s.io", "gateways" | "gatewayclasses") => all(),
             _ if presence::concerns_istiod(change) => all(),
             _ => Vec::new(),
         }
@@ -44,16 +47,22 @@ impl Controller for Policies {
         };
         let old = object::items(&policy["status"], "conditions");
         let same = old.iter().any(|found| {
-            found["type"] == condition.kind
+            old.len() == 1
+                && found["type"] == condition.kind
                 && found["status"] == condition.status
                 && found["reason"] == condition.reason.as_str()
-                && found["message"] == condition.message.as_str()
+                && found["message"].as_str().unwrap_or_default() == condition.message
         });
         if same {
             return Ok(Requeue::OnChange);
         }
         let mut conditions = Vec::new();
         object::set_condition(&mut conditions, &condition, None, &object::now(api));
+        if condition.message.is_empty()
+            && let Some(fields) = conditions[0].as_object_mut()
+        {
+            fields.remove("message");
+        }
         // A string here, where every other status has a number.
         conditions[0]["observedGeneration"] = json!(object::generation(&policy).to_string());
         api.apply_status(
@@ -79,7 +88,7 @@ pub(crate) fn targets(policy: &Value) -> Vec<Value> {
 }
 
 /// The HTTP attributes of a policy, which ztunnel cannot see.
-pub(crate) fn http_attributes(policy: &Value) -> BTreeSet<&'static str> {
+pub(crate) fn http_attributes(policy: &Value) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for rule in object::items(&policy["spec"], "rules") {
         for to in object::items(rule, "to") {
@@ -98,21 +107,15 @@ pub(crate) fn http_attributes(policy: &Value) -> BTreeSet<&'static str> {
                 }
             }
         }
-        if !object::items(rule, "when").is_empty() {
-            let l4 = [
-                "source.ip",
-                "source.namespace",
-                "source.principal",
-                "destination.ip",
-                "destination.port",
-            ];
-            if object::items(rule, "when")
-                .iter()
-                .any(|when| !l4.contains(&when["key"].as_str().unwrap_or_default()))
-            {
-                found.insert("when");
-            }
-        }
+        let l4 = [
+            "source.ip",
+            "source.namespace",
+            "source.principal",
+            "destination.ip",
+            "destination.port",
+        ];
+        let keys = object::items(rule, "when").iter().filter_map(|when| when["key"].as_str());
+        found.extend(keys.filter(|key| !l4.contains(key)));
     }
     found
 }
@@ -120,6 +123,17 @@ pub(crate) fn http_attributes(policy: &Value) -> BTreeSet<&'static str> {
 fn at_ztunnel(policy: &Value) -> Condition {
     const KIND: &str = "ZtunnelAccepted";
     let action = policy["spec"]["action"].as_str().unwrap_or("ALLOW");
+    let is_dry_run = object::annotation(policy, "istio.io/dry-run")
+        .is_some_and(|value| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+    if is_dry_run {
+        let text = format!(
+            "found policy \"{}/{}\" using dry-run annotation, but support for ambient dry-run authorizationPolicies isn't \
+             enabled",
+            object::namespace(policy),
+            object::name(policy)
+        );
+        return Condition::new(KIND, false, "UnsupportedValue", text);
+    }
     let found = http_attributes(policy);
     if !matches!(action, "ALLOW" | "DENY") {
         let text = format!("ztunnel does not support the {action} action");
@@ -132,7 +146,7 @@ fn at_ztunnel(policy: &Value) -> Condition {
     let effect = if action == "ALLOW" {
         "Within an ALLOW policy, rules matching HTTP attributes are omitted."
     } else {
-        "Within a DENY policy, rules matching HTTP attributes are omitted."
+        "DENY policy with HTTP attributes is enforced without the HTTP rules."
     };
     Condition::new(
         KIND,
@@ -148,19 +162,38 @@ fn at_ztunnel(policy: &Value) -> Condition {
 
 fn at_waypoint(api: &dyn Api, policy: &Value, root: &str) -> Condition {
     const KIND: &str = "WaypointAccepted";
-    let outcomes: Vec<_> =
-        targets(policy).iter().map(|target| bind(api, policy, target, root)).collect();
-    let failed = outcomes.iter().find_map(|outcome| outcome.as_ref().err());
-    let bound: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
-    match (bound.first(), failed) {
-        (Some(first), None) => Condition::new(KIND, true, "Accepted", (*first).clone()),
-        (Some(_), Some(problem)) => {
-            Condition::new(KIND, true, "PartiallyInvalid", problem.message.clone())
-        }
-        (None, Some(problem)) => {
-            Condition::new(KIND, false, problem.reason, problem.message.clone())
-        }
-        (None, None) => Condition::new(KIND, false, "unknown", "not bound"),
+    let targets = targets(policy);
+    let outcomes: Vec<_> = targets.iter().map(|target| bind(api, policy, target, root)).collect();
+    if let [only] = outcomes.as_slice() {
+        return match only {
+            Ok(bound) => Condition::new(KIND, true, "Accepted", bound.clone()),
+            Err(problem) => Condition::new(KIND, false, problem.reason, problem.message.clone()),
+        };
+    }
+    // Of several, only those that are not bound are named.
+    let unbound: Vec<String> = targets
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.is_err())
+        .map(|(target, _)| {
+            let group = target["group"].as_str().filter(|group| !group.is_empty());
+            format!(
+                "{}.{}:{}/{}",
+                target["kind"].as_str().unwrap_or_default(),
+                group.unwrap_or("core"),
+                object::namespace(policy),
+                target["name"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    if unbound.is_empty() {
+        return Condition::new(KIND, true, "Accepted", "");
+    }
+    let text = format!("Invalid targetRefs: {}", unbound.join(", "));
+    if unbound.len() < outcomes.len() {
+        Condition::new(KIND, true, "PartiallyInvalid", text)
+    } else {
+        Condition::new(KIND, false, "Invalid", text)
     }
 }
 
@@ -187,24 +220,30 @@ fn bind(api: &dyn Api, policy: &Value, target: &Value, root: &str) -> Result<Str
             }
             Some(_) => Ok(format!("bound to {name}")),
         },
+        // Any Gateway with an address will do.
         "Gateway" => match api.get(&GATEWAYS, namespace, name) {
-            Some(gateway) if Class::of(api, &gateway) == Some(Class::Waypoint) => {
+            Some(gateway) if !object::items(&gateway["status"], "addresses").is_empty() => {
                 Ok(format!("bound to {key}"))
             }
             _ => problem("TargetNotFound", "not bound".to_owned()),
         },
-        "Service" => match api.get(&SERVICES, namespace, name) {
-            None => problem("TargetNotFound", format!("Service {key} was not found")),
-            Some(service) => match waypoint::of_service(api, &service) {
-                waypoint::Binding::To(found) => {
-                    Ok(format!("bound to {}/{}", object::namespace(&found), object::name(&found)))
-                }
-                _ => problem(
-                    "AncestorNotBound",
-                    format!("Service {key} is not bound to a waypoint"),
-                ),
-            },
-        },
+        kind @ ("Service" | "ServiceEntry") => {
+            let resource = if kind == "Service" { &*SERVICES } else { &*SERVICE_ENTRIES };
+            match api.get(resource, namespace, name) {
+                None => problem("TargetNotFound", format!("{kind} {key} was not found")),
+                Some(found) => match waypoint::of_service(api, &found) {
+                    waypoint::Binding::To(found) => Ok(format!(
+                        "bound to {}/{}",
+                        object::namespace(&found),
+                        object::name(&found)
+                    )),
+                    _ => problem(
+                        "AncestorNotBound",
+                        format!("{kind} {key} is not bound to a waypoint"),
+                    ),
+                },
+            }
+        }
         _ => problem("unknown", "not bound".to_owned()),
     }
 }

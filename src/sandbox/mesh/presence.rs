@@ -25,6 +25,18 @@ pub fn istiod(api: &dyn Api) -> Option<Arc<Value>> {
     ready_pods(api, "app", "istiod").into_iter().next()
 }
 
+/// Whether an object is this istiod's: its `istio.io/rev`, or else its namespace's, names no other.
+pub fn is_mine(api: &dyn Api, istiod: &Value, object: &Value) -> bool {
+    const REVISION: &str = "istio.io/rev";
+    let own = object::label(istiod, REVISION).unwrap_or("default");
+    let of_namespace = || api.get(&NAMESPACES, "", object::namespace(object));
+    match object::label(object, REVISION) {
+        Some(wanted) => wanted == own,
+        None => of_namespace()
+            .is_none_or(|found| object::label(&found, REVISION).is_none_or(|wanted| wanted == own)),
+    }
+}
+
 /// Istio's root namespace, if an istiod is ready.
 pub fn root_namespace(api: &dyn Api) -> Option<String> {
     istiod(api).map(|pod| object::namespace(&pod).to_owned())

@@ -1,4 +1,4 @@
-//! The status that istiod writes for HTTPRoutes and GRPCRoutes.
+//! The status that istiod writes for HTTPRoutes, GRPCRoutes and TLSRoutes.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::attach::{self, Attachment, GROUP, Problem};
 use super::gateways::MANAGER;
+use super::kinds::TLS_ROUTES;
 use super::presence;
 use super::reference_grant::text;
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Resource, Status};
@@ -17,8 +18,8 @@ const CONTROLLER: &str = "istio.io/gateway-controller";
 /// The route controller. Keys carry the kind before the name: `httproutes/name`.
 pub(super) struct Routes;
 
-fn kinds() -> [&'static Resource; 2] {
-    [&HTTP_ROUTES, &GRPC_ROUTES]
+fn kinds() -> [&'static Resource; 3] {
+    [&HTTP_ROUTES, &GRPC_ROUTES, &TLS_ROUTES]
 }
 
 impl Controller for Routes {
@@ -43,17 +44,22 @@ impl Controller for Routes {
         };
         let name = object::name(&change.object);
         match (change.resource.group.as_str(), change.resource.plural.as_str()) {
-            (GROUP, "httproutes" | "grpcroutes") => vec![key(&change.resource, &change.object)],
-            (GROUP, "gateways" | "listenersets") => {
+            (GROUP, "httproutes" | "grpcroutes" | "tlsroutes") => {
+                vec![key(&change.resource, &change.object)]
+            }
+            // Whose listeners conflict with a set's, its Gateway says; routes on other sets feel it.
+            (GROUP, "listenersets") => those(&|_| true),
+            (GROUP, "gateways") => {
                 // A Gateway's status changes often; only what it asks for concerns routes.
                 those(&|route| {
-                    object::items(&route["spec"], "parentRefs")
-                        .iter()
-                        .any(|reference| reference["name"] == name)
+                    object::items(&route["spec"], "parentRefs").iter().any(|reference| {
+                        reference["name"] == name || reference["kind"] != "Gateway"
+                    })
                 })
             }
             (GROUP, "gatewayclasses" | "referencegrants") | ("", "namespaces") => those(&|_| true),
             ("", "services") => those(&|route| mentions(route, name)),
+            ("networking.istio.io", "serviceentries") => those(&|_| true),
             _ if presence::concerns_istiod(change) => those(&|_| true),
             _ => Vec::new(),
         }
@@ -61,22 +67,19 @@ impl Controller for Routes {
 
     fn reconcile(&mut self, api: &dyn Api, namespace: &str, key: &str) -> Result<Requeue, Status> {
         let Some((plural, name)) = key.split_once('/') else { return Ok(Requeue::OnChange) };
-        if presence::istiod(api).is_none() || !presence::reads(api, plural) {
+        let Some(istiod) = presence::istiod(api) else { return Ok(Requeue::OnChange) };
+        if !presence::reads(api, plural) {
             return Ok(Requeue::OnChange);
         }
         let Some(resource) = kinds().into_iter().find(|found| found.plural == plural) else {
             return Ok(Requeue::OnChange);
         };
         let Some(route) = api.get(resource, namespace, name) else { return Ok(Requeue::OnChange) };
-        if object::is_deleting(&route) {
+        if object::is_deleting(&route) || !presence::is_mine(api, &istiod, &route) {
             return Ok(Requeue::OnChange);
         }
         let status = json!({ "parents": parents(api, &route) });
-        let untouched = route["status"].get("parents").is_none()
-            && status["parents"].as_array().is_some_and(Vec::is_empty);
-        if !untouched {
-            object::put_status(api, MANAGER, &route, status)?;
-        }
+        object::put_status(api, MANAGER, &route, status)?;
         Ok(Requeue::OnChange)
     }
 }
@@ -126,7 +129,8 @@ fn parents(api: &dyn Api, route: &Value) -> Vec<Value> {
     for attachment in attach::attachments(api, route) {
         by_reference.entry(attachment.reference).or_default().push(attachment);
     }
-    let problem = rules_problem(api, route);
+    let in_mesh = rules_problem(api, route, false);
+    let at_gateway = rules_problem(api, route, true);
     let mut entries: Vec<(String, Value)> = Vec::new();
     let old = object::items(&route["status"], "parents");
     for (index, attachments) in by_reference {
@@ -137,6 +141,8 @@ fn parents(api: &dyn Api, route: &Value) -> Vec<Value> {
         });
         let mut conditions =
             before.map(|entry| object::items(entry, "conditions").to_vec()).unwrap_or_default();
+        let of_service = attachments.iter().any(|found| found.listener.is_none());
+        let problem = if of_service { &in_mesh } else { &at_gateway };
         for condition in conditions_of(&attachments, problem.as_ref()) {
             object::set_condition(&mut conditions, &condition, Some(generation), &now);
         }
@@ -199,49 +205,99 @@ fn conditions_of(attachments: &[Attachment], problem: Option<&Problem>) -> Vec<C
     vec![accepted, refs, waypoints]
 }
 
-/// The problem of the route's rules that is reported: a hard one at once, else the last backend's.
-fn rules_problem(api: &dyn Api, route: &Value) -> Option<Problem> {
+/// Why a rule cannot be used: as a whole, or only in part.
+enum Broken {
+    /// The route as a whole is dropped.
+    Wholly(Problem),
+    /// What can be used is.
+    Partly(Problem),
+}
+
+/// The problem of the route's rules that is reported: one that drops the route at once, else the last rule's.
+fn rules_problem(api: &dyn Api, route: &Value, needs_grant: bool) -> Option<Problem> {
     let mut reported = None;
     for rule in object::items(&route["spec"], "rules") {
-        let mut of_mirror = None;
-        for filter in object::items(rule, "filters") {
-            match text(filter, "type", "") {
-                "RequestMirror" => {
-                    let backend = &filter["requestMirror"]["backendRef"];
-                    of_mirror = attach::backend_problem(api, route, backend);
+        match rule_problem(api, route, rule, needs_grant) {
+            Some(Broken::Wholly(problem)) => return Some(problem),
+            Some(Broken::Partly(problem)) => reported = Some(problem),
+            None => {}
+        }
+    }
+    reported
+}
+
+fn rule_problem(api: &dyn Api, route: &Value, rule: &Value, needs_grant: bool) -> Option<Broken> {
+    let is_http = text(route, "kind", "") == "HTTPRoute";
+    let mut of_mirror = None;
+    let mut redirects = false;
+    for filter in object::items(rule, "filters") {
+        match text(filter, "type", "") {
+            "RequestMirror" => {
+                let backend = &filter["requestMirror"]["backendRef"];
+                let problem = attach::backend_problem_in(api, route, backend, needs_grant);
+                match problem {
+                    Some(problem) if !is_http => return Some(Broken::Wholly(problem)),
+                    problem => of_mirror = problem.or(of_mirror),
                 }
-                "RequestHeaderModifier"
-                | "ResponseHeaderModifier"
-                | "RequestRedirect"
-                | "URLRewrite"
-                | "CORS" => {}
-                other => {
-                    return Some(Problem {
-                        reason: "InvalidFilter",
-                        message: format!("unsupported filter type \"{other}\""),
-                    });
+            }
+            "RequestRedirect" if is_http => redirects = true,
+            "URLRewrite" | "CORS" if is_http => {}
+            _ => {
+                if let Some(problem) = header_filter_problem(filter) {
+                    return Some(Broken::Wholly(problem));
                 }
             }
         }
-        let mut of_backend = None;
-        for backend in object::items(rule, "backendRefs") {
-            if backend["weight"].as_i64() == Some(0) {
-                continue;
-            }
-            let Some(problem) = attach::backend_problem(api, route, backend) else { continue };
+    }
+    let of_mirror = of_mirror.map(Broken::Partly);
+    let backends = object::items(rule, "backendRefs");
+    let weight = |backend: &Value| backend["weight"].as_i64().unwrap_or(1);
+    // Without any weight a rule answers 500, whatever it names.
+    if backends.iter().map(weight).sum::<i64>() == 0 && !redirects {
+        return of_mirror;
+    }
+    let mut of_backend = None;
+    for backend in backends.iter().filter(|backend| weight(backend) != 0) {
+        if let Some(problem) = attach::backend_problem_in(api, route, backend, needs_grant) {
             if problem.reason == "InvalidDestination" {
-                return Some(problem);
+                return Some(Broken::Wholly(problem));
             }
             of_backend = Some(problem);
         }
-        let of_rule = match (of_backend, of_mirror) {
-            (Some(first), Some(second)) => Some(Problem {
-                reason: first.reason,
-                message: format!("{}; {}", first.message, second.message),
-            }),
-            (first, second) => first.or(second),
-        };
-        reported = of_rule.or(reported);
+        let filters = object::items(backend, "filters").iter();
+        if let Some(problem) = filters.filter_map(header_filter_problem).next() {
+            return Some(Broken::Wholly(problem));
+        }
     }
-    reported
+    match (of_backend, of_mirror) {
+        (Some(first), Some(Broken::Partly(second))) => Some(Broken::Partly(Problem {
+            reason: first.reason,
+            message: format!("{}; {}", first.message, second.message),
+        })),
+        (first, second) => first.map(Broken::Partly).or(second),
+    }
+}
+
+/// What is wrong with a filter that may only change headers.
+fn header_filter_problem(filter: &Value) -> Option<Problem> {
+    let kind = text(filter, "type", "");
+    let changes = match kind {
+        "RequestHeaderModifier" => &filter["requestHeaderModifier"],
+        "ResponseHeaderModifier" => &filter["responseHeaderModifier"],
+        _ => {
+            let message = format!("unsupported filter type \"{kind}\"");
+            return Some(Problem::new("InvalidFilter", message));
+        }
+    };
+    let is_printable =
+        |value: &str| value.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    object::items(changes, "set")
+        .iter()
+        .chain(object::items(changes, "add"))
+        .find(|header| !is_printable(text(header, "value", "")))
+        .map(|header| {
+            let name = text(header, "name", "");
+            let message = format!("header \"{name}\" value contains invalid characters");
+            Problem::new("InvalidFilter", message)
+        })
 }

@@ -11,6 +11,7 @@ mod controller;
 mod data_plane;
 mod docs;
 mod fuzz;
+mod gateway_status;
 mod http;
 mod k8s;
 mod kubectl;
@@ -38,6 +39,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         data_plane::trials(),
         docs::trials(),
         fuzz::trials(),
+        gateway_status::trials(),
         http::trials(),
         k8s::trials(),
         kubectl::trials(),
