@@ -74,6 +74,11 @@ impl StoredObject {
         text
     }
 
+    /// Whether its text holds another: a quick look that parses nothing.
+    pub(super) fn mentions(&self, text: &str) -> bool {
+        self.rest.windows(text.len()).any(|found| found == text.as_bytes())
+    }
+
     /// Bytes of its text.
     pub(super) fn size(&self) -> usize {
         self.rest.len()

@@ -1,5 +1,6 @@
 //! The routing cases through the real Envoy: what was recorded still holds, and `BLESS=1` records it again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -17,8 +18,11 @@ pub(crate) const SCENARIOS: &[Scenario] =
 const HEAD: &str = "# Answers of Envoy 1.40.0 behind istiod 1.31-dev (eed52ebb66ad), charts 1.30.3, on the test bed's mesh tier;\n\
                     # recorded by the scenario `envoy_routes` of tests/cluster with BLESS=1.\n";
 
-/// The bed's gateways.
-struct Real<'a>(&'a Bed);
+/// The bed's gateways, by their addresses.
+struct Real<'a> {
+    bed: &'a Bed,
+    addresses: BTreeMap<String, String>,
+}
 
 impl routing_play::World for Real<'_> {
     fn dial<'a>(
@@ -27,8 +31,8 @@ impl routing_play::World for Real<'_> {
         port: u16,
     ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
-            let address = address(self.0, gateway).map_err(io::Error::other)?;
-            let stream = tokio::net::TcpStream::connect((address.as_str(), port)).await?;
+            let address = self.addresses.get(gateway).map_or("", String::as_str);
+            let stream = tokio::net::TcpStream::connect((address, port)).await?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
@@ -36,7 +40,7 @@ impl routing_play::World for Real<'_> {
     fn log<'a>(&'a self, backend: &'a str) -> BoxFuture<'a, String> {
         Box::pin(async move {
             let target = format!("deployment/{backend}");
-            let ran = self.0.kubectl(&["-n", "routing", "logs", &target, "--tail=200"]);
+            let ran = self.bed.kubectl(&["-n", "routing", "logs", &target, "--tail=200"]);
             ran.map(|ran| ran.stdout).unwrap_or_default()
         })
     }
@@ -80,11 +84,12 @@ fn as_recorded(bed: &Bed) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    apply_all(bed, routing_play::fixture()?)?;
     let mut cases = routing_play::cases()?;
+    let mut steps = routing_play::fixture()?;
     for case in &mut cases {
-        apply_all(bed, std::mem::take(&mut case.steps))?;
+        steps.append(&mut case.steps);
     }
+    apply_all(bed, steps)?;
     for what in ["deployment/edge-istio", "deployment/isolated-istio", "deployment/v1"] {
         let arguments = ["-n", "routing", "rollout", "status", what, "--timeout=60s"];
         eventually(60, || bed.kubectl(&arguments)?.ends(0).map(drop))?;
@@ -93,10 +98,13 @@ fn as_recorded(bed: &Bed) -> Result<(), String> {
     bed.kubectl(&rollout)?.ends(0)?;
     // A route that was applied a moment ago reaches Envoy a moment later.
     std::thread::sleep(Duration::from_secs(3));
+    let addresses = ["edge", "isolated"]
+        .map(|gateway| address(bed, gateway).map(|address| (gateway.to_owned(), address)));
+    let real = Real { bed, addresses: addresses.into_iter().collect::<Result<_, _>>()? };
     let bless = std::env::var_os("BLESS").is_some();
     let mut differences = Vec::new();
     for case in &cases {
-        let play = || runtime.block_on(routing_play::play(&Real(bed), &case.requests));
+        let play = || runtime.block_on(routing_play::play(&real, &case.requests));
         if bless {
             std::fs::write(&case.recording, format!("{HEAD}{}", play()))
                 .map_err(|error| error.to_string())?;

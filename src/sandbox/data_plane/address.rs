@@ -117,7 +117,7 @@ fn with_port(service: &Value, field: &str, wanted: u16) -> Option<Value> {
 }
 
 /// Whether MetalLB announces the address of a Service; addresses of other origin always are.
-fn is_announced(api: &dyn Api, service: &Value) -> bool {
+pub(super) fn is_announced(api: &dyn Api, service: &Value) -> bool {
     let Some(pool) = object::annotation(service, "metallb.io/ip-allocated-from-pool") else {
         return true;
     };

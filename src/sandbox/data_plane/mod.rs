@@ -172,12 +172,12 @@ impl DataPlane {
         &*self.api
     }
 
-    /// Whether a client outside of the cluster finds somebody listening at an address and port.
-    pub(super) fn answers(&self, host: &str, port: u16) -> bool {
-        match address::from_outside(&*self.api, &self.turn, host, port) {
-            Destination::Pod { pod, port, .. } => self.listens(&pod, port, false),
-            Destination::Refused | Destination::Unreachable(_) | Destination::UnknownName => false,
-        }
+    /// Whether a client outside of the cluster finds somebody listening behind a port of a Service.
+    pub(super) fn answers(&self, service: &Value, port: &Value) -> bool {
+        address::is_announced(&*self.api, service)
+            && address::endpoints(&*self.api, service, port)
+                .iter()
+                .any(|(pod, port)| self.listens(pod, *port, false))
     }
 
     /// Whether a pod listens on a port.

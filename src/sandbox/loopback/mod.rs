@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use self::doors::Door;
+use self::doors::{Door, Exposed};
 use super::api_server::ApiServer;
 use super::cluster::Cluster;
 use super::data_plane::DataPlane;
@@ -80,19 +80,18 @@ struct Open {
 }
 
 async fn serve(server: &Arc<ApiServer>, plane: &Arc<DataPlane>, tell: impl Fn(&Traffic)) {
-    let changed = Arc::new(Notify::new());
-    let listener = Arc::downgrade(&changed);
+    let exposed = Arc::new(Exposed::default());
+    let listener = Arc::downgrade(&exposed);
     server.store.on_change(Box::new(move |event| {
-        if let Some(changed) = listener.upgrade()
-            && doors::concerns(&event.resource.group, &event.resource.plural)
-        {
-            changed.notify_one();
+        if let Some(exposed) = listener.upgrade() {
+            exposed.note(event);
         }
     }));
+    exposed.begin(plane);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut open: BTreeMap<Door, Open> = BTreeMap::new();
     loop {
-        let wanted = doors::open(plane);
+        let wanted = exposed.open(plane);
         let gone: Vec<Door> = open.keys().filter(|door| !wanted.contains(*door)).cloned().collect();
         for door in gone {
             if let Some(mut closing) = open.remove(&door) {
@@ -120,7 +119,7 @@ async fn serve(server: &Arc<ApiServer>, plane: &Arc<DataPlane>, tell: impl Fn(&T
             task.spawn(accept(listener, plane, door.address, places));
             open.insert(door, Open { traffic, task });
         }
-        changed.notified().await;
+        exposed.changed().await;
         SystemClock::new().sleep(SETTLE).await;
     }
 }
