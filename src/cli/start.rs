@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{Form, Global, Grants, Params, Target};
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
@@ -166,8 +167,9 @@ pub(super) fn listen(host: &Arc<Host>) -> Result<(), Diagnostic> {
     let cancel = Arc::clone(&host.cancel);
     let reporter = Arc::clone(&host.reporter);
     host.spawn(async move {
-        let mut terminated =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+        // One listener of each for all: a key that is pressed while the one before is dealt with is not lost.
+        let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
+        let mut terminated = signal(SignalKind::terminate()).ok();
         loop {
             let terminate = async {
                 match &mut terminated {
@@ -176,7 +178,7 @@ pub(super) fn listen(host: &Arc<Host>) -> Result<(), Diagnostic> {
                 }
             };
             tokio::select! {
-                pressed = tokio::signal::ctrl_c() => if pressed.is_err() { return },
+                _ = interrupts.recv() => {}
                 _ = terminate => {}
             }
             interrupt(&cancel, &reporter);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{ColorMode, CompletionType, Config, Editor};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::base::diagnostic::{Diagnostic, ErrorKind};
 use crate::engine::cancel::Cause;
@@ -132,7 +133,9 @@ fn editor(color: bool) -> Result<Editor<Assistant, DefaultHistory>, Diagnostic> 
 fn listen(host: &Arc<Host>) -> Result<(), Diagnostic> {
     let cancel = Arc::clone(&host.cancel);
     host.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        // One listener for all: a key that is pressed while the one before is dealt with is not lost.
+        let Ok(mut interrupts) = signal(SignalKind::interrupt()) else { return };
+        while interrupts.recv().await.is_some() {
             cancel.cancel(Cause::Interrupted);
         }
     })

@@ -281,9 +281,10 @@ fn interruption() -> Result<(), Failed> {
     let mut terminal = Terminal::open(home.path())?;
     terminal.asks("let kept = 7;", "")?;
     for endless in ["loop { let a = 1; }", "loop { try { sleep(\"1s\"); } catch {} }"] {
-        terminal.types(endless)?;
+        // The line that was typed does not say the word that it prints.
+        terminal.types(&format!("print(\"be\" + \"gun\"); {endless}"))?;
         terminal.types(ENTER)?;
-        std::thread::sleep(Duration::from_millis(300));
+        terminal.sees("begun")?;
         let began = Instant::now();
         terminal.types(CTRL_C)?;
         terminal.sees("interrupted; the session goes on")?;
