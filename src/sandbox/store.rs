@@ -182,25 +182,40 @@ impl Store {
         limit: usize,
     ) -> Page {
         let state = self.state.lock();
-        let mut page = Page { revision: state.revision, objects: Vec::new(), next: None };
-        let Some(collection) = state.collections.get(resource) else { return page };
-        let start = match from {
-            Some(key) => Bound::Included(key.clone()),
-            None if namespace.is_empty() => Bound::Unbounded,
-            None => Bound::Included((namespace.to_owned(), String::new())),
+        let revision = state.revision;
+        let Some(collection) = state.collections.get(resource) else {
+            return Page { revision, objects: Vec::new(), next: None };
         };
-        let mut found = collection
-            .range((start, Bound::Unbounded))
-            .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace);
-        if limit == 0 {
-            page.objects = found.map(|(_, object)| object.clone()).collect();
-            return page;
+        page_of(collection, namespace, from, limit, revision)
+    }
+
+    /// As [`Self::list`], of the state at a revision.
+    pub(super) fn list_at(
+        &self,
+        resource: &GroupResource,
+        namespace: &str,
+        from: Option<&ObjectKey>,
+        limit: usize,
+        revision: u64,
+    ) -> Result<Page, Expired> {
+        let state = self.state.lock();
+        if revision < state.forgotten {
+            return Err(Expired { oldest: state.forgotten });
         }
-        page.objects = found.by_ref().take(limit).map(|(_, object)| object.clone()).collect();
-        if let Some((key, _)) = found.next() {
-            page.next = Some((key.clone(), found.count() + 1));
+        let mut collection = state.collections.get(resource).cloned().unwrap_or_default();
+        // What happened since is taken back, the last change first.
+        for event in state.history.iter().rev().take_while(|event| event.revision > revision) {
+            if *event.resource != *resource {
+                continue;
+            }
+            let key = event.object.key.clone();
+            match &event.previous {
+                Some(previous) => collection.insert(key, previous.clone()),
+                None => collection.remove(&key),
+            };
         }
-        page
+        drop(state);
+        Ok(page_of(&collection, namespace, from, limit, revision))
     }
 
     /// Writes an object if it is still at the revision that the caller saw (`None`: not there). The object gets its
@@ -400,6 +415,33 @@ impl Store {
         self.keep(value);
         Arc::new(StoredObject { key, revision, kind, api_version, rest: rest.into(), parsed })
     }
+}
+
+fn page_of(
+    collection: &Collection,
+    namespace: &str,
+    from: Option<&ObjectKey>,
+    limit: usize,
+    revision: u64,
+) -> Page {
+    let mut page = Page { revision, objects: Vec::new(), next: None };
+    let start = match from {
+        Some(key) => Bound::Included(key.clone()),
+        None if namespace.is_empty() => Bound::Unbounded,
+        None => Bound::Included((namespace.to_owned(), String::new())),
+    };
+    let mut found = collection
+        .range((start, Bound::Unbounded))
+        .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace);
+    if limit == 0 {
+        page.objects = found.map(|(_, object)| object.clone()).collect();
+        return page;
+    }
+    page.objects = found.by_ref().take(limit).map(|(_, object)| object.clone()).collect();
+    if let Some((key, _)) = found.next() {
+        page.next = Some((key.clone(), found.count() + 1));
+    }
+    page
 }
 
 impl State {

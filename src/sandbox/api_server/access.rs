@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::extensions::Write;
 use super::kinds::{Kind, metadata_text};
+use super::verbs::write::metadata_of;
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::{Api as _, Resource, Status};
 use crate::sandbox::authz::{self, Access, Roles, User};
@@ -154,25 +155,37 @@ impl ApiServer {
         namespace: &str,
         object: impl FnOnce() -> Value,
         user: &User,
+        request: &Request,
     ) -> Option<Result<Value, Status>> {
-        if authz::is_review(&kind.group, &kind.kind) {
-            let mut object = object();
+        // A review is an object that somebody wrote: it has an owner, but it is never stored.
+        let owned = |mut object: Value| {
             object["kind"] = kind.kind.clone().into();
+            object["apiVersion"] = kind.api_version().into();
+            metadata_of(&mut object);
+            self.own(kind, None, object, "", request)
+        };
+        if authz::is_review(&kind.group, &kind.kind) {
+            let object = owned(object());
             let reviewed = authz::review(self, user, namespace, object);
             return Some(reviewed.map(|mut object| {
-                object["metadata"]["creationTimestamp"] = Value::Null;
+                if kind.kind == "SelfSubjectReview" {
+                    object["metadata"] = json!({"creationTimestamp": self.now_text()});
+                } else if kind.kind == "SelfSubjectRulesReview" {
+                    object["metadata"] = json!({});
+                    object["spec"] = json!({});
+                }
                 object
             }));
         }
         if (kind.group.as_str(), kind.kind.as_str()) != ("authentication.k8s.io", "TokenReview") {
             return None;
         }
-        let mut object = object();
-        object["status"] = self.token_review(&object["spec"]);
-        if !object["metadata"].is_object() {
-            object["metadata"] = json!({});
+        let mut object = owned(object());
+        if object["spec"]["token"].as_str().is_none_or(str::is_empty) {
+            let why = "token is required for TokenReview in authentication";
+            return Some(Err(status::bad_request(why)));
         }
-        object["metadata"]["creationTimestamp"] = Value::Null;
+        object["status"] = self.token_review(&object["spec"]);
         Some(Ok(object))
     }
 

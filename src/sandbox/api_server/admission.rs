@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use super::access;
 use super::extensions::{self, Write};
 use super::kinds::{Kind, metadata_text};
-use super::{ApiServer, Request, status};
+use super::{ApiServer, Request, normalise, status};
 use crate::sandbox::api::Status;
 use crate::sandbox::store::GroupResource;
 use crate::sandbox::{limit_range, quota};
 
 /// The refusal of new objects in a namespace that goes.
-pub(crate) fn namespace_terminating(kind: &Kind, namespace: &str) -> Status {
+pub(crate) fn namespace_terminating(kind: &Kind, namespace: &str, name: &str) -> Status {
     let why = format!(
         "unable to create new content in namespace {namespace} because it is being terminated"
     );
-    let mut refused = status::forbidden(&kind.group, &kind.plural, "", &why);
+    let mut refused = status::forbidden(&kind.group, &kind.plural, name, &why);
     refused.details["causes"] = json!([{
         "reason": "NamespaceTerminating",
         "message": format!("namespace {namespace} is being terminated"),
@@ -40,8 +40,13 @@ pub(crate) fn mutate(
             ("", "pods") => {
                 pod_account(server, object)?;
                 limit_range::fill(&limit_ranges(server, object), object);
+                object["status"]["qosClass"] = normalise::qos_class(&object["spec"]).into();
             }
             ("", "persistentvolumeclaims") => default_class(server, object),
+            // The sandbox's own nodes are there with their kubelet.
+            ("", "nodes") if !request.user.starts_with("system:serviceaccount:kube-system:") => {
+                not_ready(object);
+            }
             _ => {}
         }
     }
@@ -145,11 +150,22 @@ fn pod_account(server: &ApiServer, object: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// A node is not ready before its kubelet says so.
+fn not_ready(object: &mut Value) {
+    let taints = &mut object["spec"]["taints"];
+    if !taints.is_array() {
+        *taints = json!([]);
+    }
+    let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
+    if let Some(taints) = taints.as_array_mut()
+        && !taints.contains(&taint)
+    {
+        taints.push(taint);
+    }
+}
+
 fn fill_pod(object: &mut Value) {
     let spec = &mut object["spec"];
-    if spec["enableServiceLinks"].is_null() {
-        spec["enableServiceLinks"] = json!(true);
-    }
     if spec["preemptionPolicy"].is_null() {
         spec["preemptionPolicy"] = json!("PreemptLowerPriority");
     }

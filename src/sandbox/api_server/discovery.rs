@@ -1,14 +1,41 @@
 //! What the server says about itself: versions, groups, resources, OpenAPI.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::kinds::{Group, Kind, join_version};
 use super::{ApiServer, GIT_VERSION};
 use crate::sandbox::builtin;
 
 impl ApiServer {
+    /// `/`: the paths that are served.
+    pub(crate) fn root_paths(&self) -> Value {
+        let mut paths: Vec<String> = [
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/",
+            "/healthz",
+            "/livez",
+            "/openapi/v3",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned)
+        .into();
+        for group in self.kinds.groups().iter().filter(|group| !group.name.is_empty()) {
+            paths.push(format!("/apis/{}", group.name));
+            let versions = group.versions.iter();
+            paths.extend(versions.map(|(version, _)| format!("/apis/{}/{version}", group.name)));
+        }
+        paths.sort();
+        json!({"paths": paths})
+    }
+
     /// `/version`
     pub(crate) fn version(&self) -> Value {
         json!({
@@ -37,11 +64,7 @@ impl ApiServer {
                         json!({"version": version, "resources": resources, "freshness": "Current"})
                     })
                     .collect();
-                let metadata = if core {
-                    json!({"creationTimestamp": null})
-                } else {
-                    json!({"name": group.name, "creationTimestamp": null})
-                };
+                let metadata = if core { json!({}) } else { json!({"name": group.name}) };
                 json!({"metadata": metadata, "versions": versions})
             })
             .collect();
@@ -85,10 +108,14 @@ impl ApiServer {
         let found = groups.iter().find(|found| found.name == group)?;
         let (_, kinds) = found.versions.iter().find(|(found, _)| found == version)?;
         let resources: Vec<Value> = kinds.iter().flat_map(|kind| legacy(kind)).collect();
-        Some(json!({
-            "kind": "APIResourceList", "apiVersion": "v1",
+        let mut list = json!({
+            "kind": "APIResourceList",
             "groupVersion": join_version(group, version), "resources": resources
-        }))
+        });
+        if !group.is_empty() {
+            list["apiVersion"] = "v1".into();
+        }
+        Some(list)
     }
 
     /// `/openapi/v3`
@@ -169,7 +196,7 @@ impl ApiServer {
         }
         for name in wanted {
             let Some(node) = builtin::raw_definition(&name) else { continue };
-            let mut schema = published(node);
+            let mut schema = published(node, builtin::descriptions(&name));
             if let Some(gvk) = schemas.remove(&format!("gvk:{name}")) {
                 schema["x-kubernetes-group-version-kind"] = gvk;
             }
@@ -198,8 +225,23 @@ fn schema_name(kind: &Kind) -> String {
     format!("{}.{}.{}", reversed.join("."), kind.version, kind.kind)
 }
 
+/// A definition as OpenAPI writes it, with its descriptions.
+fn published(node: &Value, descriptions: Option<&BTreeMap<String, String>>) -> Value {
+    let mut schema = referring(node);
+    for (field, text) in descriptions.into_iter().flatten() {
+        let target =
+            if field.is_empty() { Some(&mut schema) } else { schema["properties"].get_mut(field) };
+        let Some(Value::Object(target)) = target else { continue };
+        if let Some(reference) = target.remove("$ref") {
+            target.insert("allOf".to_owned(), json!([{"$ref": reference}]));
+        }
+        target.insert("description".to_owned(), text.as_str().into());
+    }
+    schema
+}
+
 /// Our compact `$ref` as OpenAPI writes it.
-fn published(node: &Value) -> Value {
+fn referring(node: &Value) -> Value {
     match node {
         Value::Object(fields) => {
             let mut out = Map::new();
@@ -213,13 +255,13 @@ fn published(node: &Value) -> Value {
                         out.insert("allOf".to_owned(), json!([reference]));
                     }
                     _ => {
-                        out.insert(name.clone(), published(value));
+                        out.insert(name.clone(), referring(value));
                     }
                 }
             }
             Value::Object(out)
         }
-        Value::Array(items) => items.iter().map(published).collect(),
+        Value::Array(items) => items.iter().map(referring).collect(),
         other => other.clone(),
     }
 }
@@ -294,7 +336,11 @@ fn group_json(group: &Group) -> Value {
 }
 
 fn aggregated(kind: &Kind) -> Value {
-    let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let own = match kind.custom {
+        Some(_) => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
+        // The API server leaves out what its path says already.
+        None => json!({"group": "", "version": "", "kind": kind.kind}),
+    };
     let mut resource = json!({
         "resource": kind.plural, "responseKind": own,
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
@@ -322,6 +368,23 @@ fn aggregated(kind: &Kind) -> Value {
     resource
 }
 
+/// The first bytes of the hash of group, storage version and kind.
+fn storage_version_hash(kind: &Kind) -> String {
+    let (group, version) = match (&kind.custom, kind.group.as_str(), kind.plural.as_str()) {
+        (Some(custom), group, _) => (group, custom.storage_version.as_str()),
+        (None, "autoscaling", _) => ("autoscaling", "v2"),
+        // What the server stores is not always what it serves.
+        (None, group, "mutatingadmissionpolicies" | "mutatingadmissionpolicybindings") => {
+            (group, "v1beta1")
+        }
+        (None, group @ "apiextensions.k8s.io", _) => (group, "v1beta1"),
+        (None, _, "events") => ("", "v1"),
+        (None, group, _) => (group, kind.version.as_str()),
+    };
+    let digest = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    STANDARD.encode(&digest[..8])
+}
+
 fn legacy(kind: &Kind) -> Vec<Value> {
     let mut own = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
@@ -332,6 +395,9 @@ fn legacy(kind: &Kind) -> Vec<Value> {
     }
     if !kind.categories.is_empty() {
         own["categories"] = json!(kind.categories);
+    }
+    if kind.verbs.iter().any(|verb| verb == "list") && kind.plural != "componentstatuses" {
+        own["storageVersionHash"] = storage_version_hash(kind).into();
     }
     let mut found = vec![own];
     for sub in &kind.subresources {

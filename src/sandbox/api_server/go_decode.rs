@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::sandbox::builtin::SET_BY_SERVER;
+use crate::sandbox::quantity;
 use crate::sandbox::schema::{Schema, SchemaType};
+use crate::sandbox::ssa::go_text;
 
 /// `a.b`
 fn join(path: &str, field: &str) -> String {
@@ -103,12 +105,17 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
             go_type(schema)
         ));
     }
-    if schema.kind == SchemaType::Integer && value.as_i64().is_none() {
+    let narrow = schema.source.get("format").is_some_and(|format| format == "int32");
+    let fits = value.as_i64().is_some_and(|number| !narrow || i32::try_from(number).is_ok());
+    if schema.kind == SchemaType::Integer && !fits {
         return Some(format!(
             "json: cannot unmarshal number {value} into Go struct field {}.{path} of type {}",
             owner.name,
             go_type(schema)
         ));
+    }
+    if let Some(why) = content_error(schema, value) {
+        return Some(why);
     }
     match value {
         Value::Object(fields) => {
@@ -134,6 +141,89 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
         Value::Array(items) => {
             let child = schema.items.as_ref()?;
             items.iter().find_map(|item| type_error(child, item, path, owner))
+        }
+        _ => None,
+    }
+}
+
+/// What the types with a syntax of their own say: quantities, bytes, moments.
+fn content_error(schema: &Schema, value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    if schema.quantity && quantity::canonical(text).is_none() {
+        return Some(
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                .to_owned(),
+        );
+    }
+    let format = schema.source.get("format").and_then(Value::as_str).unwrap_or_default();
+    let named = schema.source.get("x-go-type").and_then(Value::as_str).unwrap_or_default();
+    match format {
+        "byte" => base64_error(text),
+        "date-time" if named == "MicroTime" && !text.contains('.') => {
+            let zone = text.find(['Z', '+']).map_or("", |at| &text[at..]);
+            Some(format!(
+                "parsing time {text:?} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {zone:?} as \".000000\""
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// The first byte that is no base64, as Go's decoder counts.
+fn base64_error(text: &str) -> Option<String> {
+    use base64::Engine as _;
+    let standard = base64::engine::general_purpose::STANDARD;
+    let clean: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+    let error = standard.decode(&clean).err()?;
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _)
+        | base64::DecodeError::InvalidLastSymbol(at, _)
+        | base64::DecodeError::InvalidLength(at) => at,
+        base64::DecodeError::InvalidPadding => clean.len(),
+    };
+    Some(format!("illegal base64 data at input byte {at}"))
+}
+
+/// Why a tree does not fit a Go type into which it is converted, not decoded, as the result of a strategic merge is.
+pub(crate) fn restore_error(schema: &Schema, value: &Value) -> Option<String> {
+    let found = match value {
+        Value::Null => return None,
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    let why = match schema.kind {
+        SchemaType::Object if !value.is_object() => {
+            let wanted = if schema.properties.is_empty() { "map from" } else { "struct from:" };
+            Some(format!("cannot restore {wanted} {found}"))
+        }
+        SchemaType::Array if !value.is_array() => {
+            Some(format!("cannot restore slice from {found}"))
+        }
+        SchemaType::String if !value.is_string() => {
+            Some(format!("cannot convert {} to string", go_text::type_name(value)))
+        }
+        SchemaType::Boolean if !value.is_boolean() => {
+            Some(format!("cannot convert {} to bool", go_text::type_name(value)))
+        }
+        SchemaType::Integer if !value.is_i64() => {
+            Some(format!("cannot convert {} to {}", go_text::type_name(value), go_type(schema)))
+        }
+        _ => content_error(schema, value),
+    };
+    if why.is_some() {
+        return why;
+    }
+    match value {
+        Value::Object(fields) => {
+            fields.iter().find_map(|(name, value)| restore_error(schema.field(name)?, value))
+        }
+        Value::Array(items) => {
+            let child = schema.items.as_ref()?;
+            items.iter().find_map(|item| restore_error(child, item))
         }
         _ => None,
     }

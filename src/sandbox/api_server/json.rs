@@ -9,6 +9,8 @@ use serde_json::{Map, Number, Value};
 pub(crate) struct Body {
     pub(crate) value: Value,
     pub(crate) duplicates: Vec<String>,
+    /// The text that was read, where its order matters; else empty.
+    pub(crate) text: bytes::Bytes,
 }
 
 /// Reads JSON.
@@ -18,7 +20,91 @@ pub(crate) fn parse(text: &[u8]) -> Result<Body, serde_json::Error> {
     let seed = Tree { path: String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer)?;
     deserializer.end()?;
-    Ok(Body { value, duplicates })
+    Ok(Body { value, duplicates, text: bytes::Bytes::new() })
+}
+
+/// Sorts complaints (`unknown field "a.b"`) by where their fields stand in a body.
+pub(crate) fn in_order(complaints: &mut [String], body: &[u8]) {
+    if complaints.len() < 2 || body.is_empty() {
+        return;
+    }
+    let mut order = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    // The body was read once; what is wrong with it now is nobody's concern.
+    let _ = Order { path: String::new(), order: &mut order }.deserialize(&mut deserializer);
+    let place = |complaint: &String| {
+        let path = complaint.split('"').nth(1).unwrap_or_default();
+        let wanted = if complaint.starts_with("duplicate") { 2 } else { 1 };
+        let mut places = order.iter().enumerate().filter(|(_, found)| *found == path);
+        places.nth(wanted - 1).map_or(usize::MAX, |(at, _)| at)
+    };
+    complaints.sort_by_cached_key(place);
+}
+
+/// Collects the paths of fields in their order.
+struct Order<'a> {
+    path: String,
+    order: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Order<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Order<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut at = 0;
+        loop {
+            let path = format!("{}[{at}]", self.path);
+            at += 1;
+            if items.next_element_seed(Order { path, order: &mut *self.order })?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(name) = entries.next_key::<String>()? {
+            let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
+            self.order.push(path.clone());
+            entries.next_value_seed(Order { path, order: &mut *self.order })?;
+        }
+        Ok(())
+    }
 }
 
 struct Tree<'a> {

@@ -58,6 +58,15 @@ impl Kind {
         Resource::new(&self.group, &self.version, &self.plural)
     }
 
+    /// The package of the API server's internal Go type, as refusals name it.
+    pub(crate) fn go_package(&self) -> &str {
+        match self.group.as_str() {
+            "" | "events.k8s.io" => "core",
+            "rbac.authorization.k8s.io" => "rbac",
+            group => group.split('.').next().unwrap_or_default(),
+        }
+    }
+
     /// A kind of a CRD in one of its versions.
     pub(crate) fn custom(version: Arc<CustomVersion>) -> Self {
         let names = &version.names;
@@ -115,12 +124,15 @@ pub(crate) struct Kinds {
     tables: RwLock<Tables>,
     changing: Mutex<()>,
     builtin: Vec<Group>,
+    changed: tokio::sync::watch::Sender<()>,
 }
 
 impl Kinds {
     pub(crate) fn builtin() -> Self {
         let builtin: Vec<Group> = builtin::groups().iter().map(builtin_group).collect();
-        let kinds = Self { tables: RwLock::default(), changing: Mutex::default(), builtin };
+        let changed = tokio::sync::watch::Sender::default();
+        let kinds =
+            Self { tables: RwLock::default(), changing: Mutex::default(), builtin, changed };
         kinds.rebuild(BTreeMap::new());
         kinds
     }
@@ -152,6 +164,11 @@ impl Kinds {
             .filter(|found| found.plural == kind.plural && found.version != kind.version)
             .cloned()
             .collect()
+    }
+
+    /// Whether a group is the API server's own.
+    pub(crate) fn is_builtin_group(&self, name: &str) -> bool {
+        self.builtin.iter().any(|group| group.name == name)
     }
 
     pub(crate) fn groups(&self) -> Vec<Group> {
@@ -204,6 +221,12 @@ impl Kinds {
             }
         }
         *self.tables.write() = tables;
+        self.changed.send_replace(());
+    }
+
+    /// Tells of each change of what is served.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 

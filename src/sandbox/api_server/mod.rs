@@ -13,10 +13,13 @@ mod crd_lifecycle;
 mod discovery;
 mod extensions;
 mod go_decode;
+mod go_json;
 pub(crate) mod http;
 mod json;
 pub(crate) mod kinds;
+mod label_selector;
 mod normalise;
+mod pod_warnings;
 mod random;
 mod rules;
 pub(crate) mod runner;
@@ -95,10 +98,15 @@ pub(crate) struct Request {
     pub(crate) dry_run: bool,
     pub(crate) validation: FieldValidation,
     pub(crate) force: bool,
+    /// A patch cannot mean another object of the same name: its uid is a field like others.
+    pub(crate) is_patch: bool,
+    pub(crate) is_apply: bool,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Vec<String>,
     /// Paths of fields that the body gave twice.
     pub(crate) duplicates: Vec<String>,
+    /// The body as it came: complaints follow its order.
+    pub(crate) body: bytes::Bytes,
 }
 
 impl Request {
@@ -111,8 +119,11 @@ impl Request {
             dry_run: false,
             validation: FieldValidation::Ignore,
             force: true,
+            is_patch: false,
+            is_apply: false,
             warnings: Vec::new(),
             duplicates: Vec::new(),
+            body: bytes::Bytes::new(),
         }
     }
 }

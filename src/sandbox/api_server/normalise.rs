@@ -49,6 +49,7 @@ const WITH_GENERATION: &[(&str, &str)] = &[
     ("networking.k8s.io", "networkpolicies"),
     ("policy", "poddisruptionbudgets"),
     ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "resourceslices"),
     ("scheduling.k8s.io", "priorityclasses"),
 ];
 
@@ -87,6 +88,10 @@ pub(crate) fn changes_generation(kind: &Kind, live: &Value, new: &Value) -> bool
         Some(custom) if !custom.has_status() => &["metadata"],
         _ => &["metadata", "status"],
     };
+    if is(kind, "scheduling.k8s.io", "priorityclasses") {
+        // It has no spec, and its strategy counts none of its fields.
+        return false;
+    }
     let content = |object: &Value| -> Map<String, Value> {
         let fields = object.as_object().into_iter().flatten();
         fields
@@ -129,17 +134,62 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
             if object["spec"]["updateStrategy"]["type"] == "RollingUpdate" {
                 fill(&mut object["spec"]["updateStrategy"]["rollingUpdate"], "partition", json!(0));
             }
+            let claims = object.pointer_mut("/spec/volumeClaimTemplates");
+            for claim in claims.and_then(Value::as_array_mut).into_iter().flatten() {
+                fill(claim, "apiVersion", json!("v1"));
+                fill(claim, "kind", json!("PersistentVolumeClaim"));
+            }
             pod_template(object, &["spec", "template"]);
         }
-        ("apps", "replicasets") | ("", "replicationcontrollers") => {
+        ("apps", "replicasets") => pod_template(object, &["spec", "template"]),
+        ("", "replicationcontrollers") => {
             pod_template(object, &["spec", "template"]);
+            labels_of_template(object);
         }
-        ("batch", "jobs") => job(&mut object["spec"]),
-        ("batch", "cronjobs") => job(&mut object["spec"]["jobTemplate"]["spec"]),
+        ("", "podtemplates") => pod_template(object, &["template"]),
+        ("batch", "jobs") => {
+            job(&mut object["spec"]);
+            labels_of_template(object);
+        }
+        ("batch", "cronjobs") => {
+            if let Some(spec) = object.pointer_mut("/spec/jobTemplate/spec") {
+                job_template(spec);
+            }
+        }
+        ("storage.k8s.io", "csidrivers") if object["spec"].is_object() => {
+            fill(&mut object["spec"], "volumeLifecycleModes", json!(["Persistent"]));
+        }
+        ("apiregistration.k8s.io", "apiservices") => {
+            if let Some(service) = object.pointer_mut("/spec/service").filter(|it| it.is_object()) {
+                fill(service, "port", json!(443));
+            }
+        }
+        ("resource.k8s.io", "resourceclaims") => device_requests(object, "/spec"),
+        ("resource.k8s.io", "resourceclaimtemplates") => device_requests(object, "/spec/spec"),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => binding(object),
         ("networking.k8s.io", "networkpolicies") => network_policy(&mut object["spec"]),
         ("apiextensions.k8s.io", "customresourcedefinitions") => custom_definition(object),
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(object),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas")
+            if object["spec"]["matchingPrecedence"] == 0 =>
+        {
+            object["spec"]["matchingPrecedence"] = json!(1_000);
+        }
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
+            if let Some(limited) = object.pointer_mut("/spec/limited").filter(|it| it.is_object())
+                && limited["nominalConcurrencyShares"].is_null()
+            {
+                limited["nominalConcurrencyShares"] = json!(30);
+            }
+        }
+        ("networking.k8s.io", "ingressclasses") => {
+            if let Some(parameters) =
+                object.pointer_mut("/spec/parameters").filter(|it| it.is_object())
+                && parameters["scope"].is_null()
+            {
+                parameters["scope"] = json!("Cluster");
+            }
+        }
         ("", "limitranges") => limit_range::defaults(&mut object["spec"]),
         _ => {}
     }
@@ -195,6 +245,7 @@ fn pod_only(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
+    fill(spec, "enableServiceLinks", json!(true));
     let host_network = spec["hostNetwork"] == true;
     for list in ["containers", "initContainers"] {
         let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
@@ -251,9 +302,49 @@ fn pull_policy(image: &str) -> &'static str {
     }
 }
 
+/// A controller without labels takes those of its template.
+fn labels_of_template(object: &mut Value) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    let own = &object["metadata"]["labels"];
+    let none = own.is_null() || own.as_object().is_some_and(Map::is_empty);
+    if none && labels.as_object().is_some_and(|labels| !labels.is_empty()) {
+        object["metadata"]["labels"] = labels;
+    }
+}
+
+/// Devices are asked for by a number, one when nothing is said.
+fn device_requests(object: &mut Value, spec: &str) {
+    let requests = object.pointer_mut(&format!("{spec}/devices/requests"));
+    for request in requests.and_then(Value::as_array_mut).into_iter().flatten() {
+        if request["exactly"].is_object() && request["exactly"]["allocationMode"] == "ExactCount" {
+            fill(&mut request["exactly"], "count", json!(1));
+        }
+    }
+}
+
+/// The Job inside a CronJob gets no defaults of its own before it is one.
+fn job_template(spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    if spec["template"].is_object() {
+        pod_spec(&mut spec["template"]["spec"]);
+        service_account_name(&mut spec["template"]["spec"]);
+    }
+}
+
 fn job(spec: &mut Value) {
     if !spec.is_object() {
         return;
+    }
+    for (field, default) in [
+        ("backoffLimit", json!(6)),
+        ("completionMode", json!("NonIndexed")),
+        ("manualSelector", json!(false)),
+        ("podReplacementPolicy", json!("TerminatingOrFailed")),
+        ("suspend", json!(false)),
+    ] {
+        fill(spec, field, default);
     }
     if spec["completions"].is_null() && spec["parallelism"].is_null() {
         spec["completions"] = json!(1);
@@ -297,7 +388,11 @@ fn network_policy(spec: &mut Value) {
 fn namespace(object: &mut Value) {
     let name = metadata_text(object, "name").to_owned();
     if !name.is_empty() && object["metadata"].is_object() {
-        fill(&mut object["metadata"]["labels"], "kubernetes.io/metadata.name", name.into());
+        let labels = &mut object["metadata"]["labels"];
+        if labels.is_null() {
+            *labels = json!({});
+        }
+        labels["kubernetes.io/metadata.name"] = name.into();
     }
 }
 
@@ -394,8 +489,22 @@ pub(crate) fn before_create(
         ("", "pods") => {
             object["status"] = json!({"phase": "Pending", "qosClass": qos_class(&object["spec"])});
         }
-        ("", "persistentvolumeclaims" | "persistentvolumes") => {
+        ("", "persistentvolumeclaims") => {
             object["status"] = json!({"phase": "Pending"});
+            protect(object, "kubernetes.io/pvc-protection");
+        }
+        ("", "persistentvolumes") => {
+            let now = server.now_text();
+            object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+            protect(object, "kubernetes.io/pv-protection");
+        }
+        ("storage.k8s.io", "volumeattributesclasses") => {
+            protect(object, "kubernetes.io/vac-protection");
+        }
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            object["status"] = json!({});
+            object["spec"]["username"] = request.user.as_str().into();
+            object["spec"]["groups"] = json!(request.groups);
         }
         ("", "services") => {
             object["status"] = json!({"loadBalancer": {}});
@@ -404,6 +513,12 @@ pub(crate) fn before_create(
         ("batch", "jobs") => {
             object["status"] = json!({});
             job_labels(object);
+            // Its labels were those of the template before the controller's came to it.
+            let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+            let own = object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+            if own.iter().all(|(name, value)| labels[name] == *value) {
+                object["metadata"]["labels"] = labels;
+            }
         }
         ("apps", "deployments") => object["status"] = json!({}),
         ("apps", "replicasets") => object["status"] = json!({"replicas": 0}),
@@ -444,6 +559,19 @@ pub(crate) fn before_create(
     Ok(())
 }
 
+/// Storage in use is protected by a finalizer, as admission sets it.
+fn protect(object: &mut Value, finalizer: &str) {
+    let finalizers = &mut object["metadata"]["finalizers"];
+    if finalizers.is_null() {
+        *finalizers = json!([]);
+    }
+    if let Some(finalizers) = finalizers.as_array_mut()
+        && !finalizers.iter().any(|found| found == finalizer)
+    {
+        finalizers.push(finalizer.into());
+    }
+}
+
 /// A Job chooses its pods by its own uid.
 fn job_labels(object: &mut Value) {
     if object["spec"]["manualSelector"] == true || !object["spec"]["template"].is_object() {
@@ -464,7 +592,7 @@ fn job_labels(object: &mut Value) {
     fill(selector, "batch.kubernetes.io/controller-uid", uid.into());
 }
 
-fn qos_class(spec: &Value) -> &'static str {
+pub(crate) fn qos_class(spec: &Value) -> &'static str {
     let containers: Vec<&Value> = ["containers", "initContainers"]
         .iter()
         .filter_map(|list| spec[*list].as_array())
@@ -540,7 +668,36 @@ pub(crate) fn before_update(
         ("", "namespaces", "") => {
             object["spec"]["finalizers"] = live["spec"]["finalizers"].clone();
         }
-        ("", "services", "") => allocate(server, object, live, false)?,
+        ("", "services", "") => {
+            allocate(server, object, live, false)?;
+            if object["spec"]["type"] != "LoadBalancer" && live["spec"]["type"] == "LoadBalancer" {
+                object["status"]["loadBalancer"] = json!({});
+            }
+        }
+        ("certificates.k8s.io", "certificatesigningrequests", _) => {
+            for field in ["username", "groups", "uid", "extra", "request"] {
+                if let Some(value) = live["spec"].get(field) {
+                    object["spec"][field] = value.clone();
+                }
+            }
+            let now = server.now_text();
+            let conditions = object.pointer_mut("/status/conditions");
+            for condition in conditions.and_then(Value::as_array_mut).into_iter().flatten() {
+                for field in ["lastTransitionTime", "lastUpdateTime"] {
+                    if condition[field].is_null() {
+                        condition[field] = now.as_str().into();
+                    }
+                }
+            }
+        }
+        ("", "services", "status") => {
+            let ingress = object.pointer_mut("/status/loadBalancer/ingress");
+            for point in ingress.and_then(Value::as_array_mut).into_iter().flatten() {
+                if point["ip"].is_string() {
+                    fill(point, "ipMode", json!("VIP"));
+                }
+            }
+        }
         ("apps", "deployments", "status") => {
             object["metadata"]["labels"] = live["metadata"]["labels"].clone();
             if object["metadata"]["labels"].is_null()
@@ -564,15 +721,34 @@ fn allocate(
     let key = format!("{}/{}", metadata_text(object, "namespace"), metadata_text(object, "name"));
     let spec = &mut object["spec"];
     let kind = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
+    let before = &live["spec"];
+    let was = before["type"].as_str().unwrap_or_default();
     if kind == "ExternalName" {
+        // What was allocated goes, unless the client asks to keep it.
         if let Some(fields) = spec.as_object_mut() {
             for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if live.is_null() || fields.get(field) == before.get(field) {
+                    fields.remove(field);
+                }
+            }
+        }
+        drop_node_ports(spec, before);
+        return Ok(());
+    }
+    let outside = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
+    if outside(was) && !outside(&kind) {
+        drop_node_ports(spec, before);
+    }
+    if was == "LoadBalancer"
+        && kind != was
+        && let Some(fields) = spec.as_object_mut()
+    {
+        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if fields.get(field) == before.get(field) {
                 fields.remove(field);
             }
         }
-        return Ok(());
     }
-    let before = &live["spec"];
     if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
         if let Some(first) = spec["clusterIPs"][0].as_str() {
             spec["clusterIP"] = first.into();
@@ -582,7 +758,11 @@ fn allocate(
             spec["clusterIP"] = server.free_cluster_ip(&key, dry_run).into();
         }
     }
-    if spec["clusterIPs"].is_null() {
+    // A changed address stands for the list of addresses, too.
+    let changed = before["clusterIP"].is_string()
+        && spec["clusterIP"] != before["clusterIP"]
+        && spec["clusterIPs"] == before["clusterIPs"];
+    if spec["clusterIPs"].is_null() || changed {
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
     }
     let v6 = spec["clusterIP"].as_str().is_some_and(|ip| ip.contains(':'));
@@ -619,6 +799,26 @@ fn allocate(
         }
     }
     Ok(())
+}
+
+/// Takes away the ports that another type of the Service had been given, and what comes with them.
+fn drop_node_ports(spec: &mut Value, before: &Value) {
+    let old = before["ports"].as_array().cloned().unwrap_or_default();
+    for port in spec["ports"].as_array_mut().into_iter().flatten() {
+        let kept = old.iter().any(|old| old["nodePort"] == port["nodePort"]);
+        if let Some(fields) = port.as_object_mut()
+            && kept
+        {
+            fields.remove("nodePort");
+        }
+    }
+    if let Some(fields) = spec.as_object_mut() {
+        for field in ["externalTrafficPolicy", "healthCheckNodePort"] {
+            if fields.get(field) == before.get(field) {
+                fields.remove(field);
+            }
+        }
+    }
 }
 
 impl ApiServer {

@@ -14,19 +14,36 @@ pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
         namespaced: kind.namespaced,
     };
     let mut causes = metadata::validate(object, owner);
+    let core = kind.custom.is_none() && kind.group != "apiextensions.k8s.io";
+    if core {
+        finalizers(object, &mut causes);
+    }
     causes.extend(content(kind, None, object));
     causes
+}
+
+/// Finalizers of the API server's own kinds name their domain, unless they are the well-known ones.
+fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
+    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+    let found = object["metadata"]["finalizers"].as_array();
+    for (at, finalizer) in found.into_iter().flatten().enumerate() {
+        let text = finalizer.as_str().unwrap_or_default();
+        if !text.contains('/') && !STANDARD.contains(&text) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            causes.push(Cause::invalid(&format!("metadata.finalizers[{at}]"), finalizer, detail));
+        }
+    }
 }
 
 /// Causes against a changed object.
 pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &str) -> Vec<Cause> {
     let mut causes = metadata::validate_update(object, live);
-    if kind.custom.is_some() {
-        // The generic registry looks at metadata, and the strategy of custom objects once more: refusals come twice.
-        causes.extend(causes.clone());
-    }
+    // The generic registry looks at metadata, and the strategy of the kind once more: refusals come twice.
+    causes.extend(causes.clone());
     if subresource.is_empty() || kind.custom.is_some() {
         causes.extend(content(kind, Some(live), object));
+    } else if subresource == "status" {
+        causes.extend(builtin::validate_status(&kind.group, &kind.kind, object));
     }
     causes
 }

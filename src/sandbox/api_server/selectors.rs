@@ -3,23 +3,14 @@
 use serde_json::Value;
 
 use super::kinds::Kind;
+use super::label_selector::LabelSelector;
 use super::status;
 use crate::sandbox::api::Status;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Operator {
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Exists,
-    Absent,
-    Greater(i64),
-    Less(i64),
-}
 
 /// The label and field selectors of one request; all must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
-    labels: Vec<(String, Operator)>,
+    labels: LabelSelector,
     /// Path, whether it must equal, value.
     fields: Vec<(String, bool, String)>,
 }
@@ -27,8 +18,7 @@ pub(crate) struct Selection {
 impl Selection {
     /// From the query parameters `labelSelector` and `fieldSelector`.
     pub(crate) fn parse(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Status> {
-        let labels = parse_labels(labels)
-            .map_err(|why| status::bad_request(format!("unable to parse requirement: {why}")))?;
+        let labels = LabelSelector::parse(labels).map_err(status::bad_request)?;
         let mut parsed = Vec::new();
         for term in fields.split(',').filter(|term| !term.trim().is_empty()) {
             let (path, equal, value) = term
@@ -49,35 +39,23 @@ impl Selection {
         Ok(Self { labels, fields: parsed })
     }
 
+    /// The same, of the object with that name.
+    pub(crate) fn of_name(mut self, name: &str) -> Self {
+        self.fields.push(("metadata.name".to_owned(), true, name.to_owned()));
+        self
+    }
+
     pub(crate) fn is_everything(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_everything() && self.fields.is_empty()
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {
-        matches_labels(&self.labels, &object["metadata"]["labels"])
+        self.labels.matches(&object["metadata"]["labels"])
             && self
                 .fields
                 .iter()
                 .all(|(path, equal, value)| (field_text(object, path) == *value) == *equal)
     }
-}
-
-fn matches_labels(terms: &[(String, Operator)], labels: &Value) -> bool {
-    terms.iter().all(|(key, operator)| {
-        let value = labels.get(key).and_then(Value::as_str);
-        match operator {
-            Operator::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),
-            Operator::NotIn(values) => value.is_none_or(|value| values.iter().all(|v| v != value)),
-            Operator::Exists => value.is_some(),
-            Operator::Absent => value.is_none(),
-            Operator::Greater(bound) => {
-                value.and_then(|value| value.parse::<i64>().ok()).is_some_and(|n| n > *bound)
-            }
-            Operator::Less(bound) => {
-                value.and_then(|value| value.parse::<i64>().ok()).is_some_and(|n| n < *bound)
-            }
-        }
-    })
 }
 
 /// The fields that a kind can be selected by.
@@ -111,7 +89,7 @@ fn known_fields(kind: &Kind) -> Vec<String> {
         ("", "namespaces") => &["status.phase"],
         ("", "secrets") => &["type"],
         ("", "services") => &["spec.clusterIP", "spec.type"],
-        ("", "replicationcontrollers") | ("apps", "replicasets") => &["status.replicas"],
+        ("", "replicationcontrollers") => &["status.replicas"],
         ("batch", "jobs") => &["status.successful"],
         ("certificates.k8s.io", "certificatesigningrequests") => &["spec.signerName"],
         _ => &[],
@@ -166,80 +144,4 @@ fn field_text(object: &Value, path: &str) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
-}
-
-fn parse_labels(text: &str) -> Result<Vec<(String, Operator)>, String> {
-    let mut terms = Vec::new();
-    for term in split_terms(text) {
-        let term = term.trim();
-        if term.is_empty() {
-            continue;
-        }
-        terms.push(parse_term(term)?);
-    }
-    Ok(terms)
-}
-
-/// Splits at commas outside of parentheses.
-fn split_terms(text: &str) -> Vec<&str> {
-    let mut depth = 0usize;
-    let mut start = 0;
-    let mut terms = Vec::new();
-    for (at, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                terms.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    terms.push(&text[start..]);
-    terms
-}
-
-fn parse_term(term: &str) -> Result<(String, Operator), String> {
-    let one = |value: &str| vec![value.trim().to_owned()];
-    if let Some(key) = term.strip_prefix('!') {
-        return Ok((key.trim().to_owned(), Operator::Absent));
-    }
-    if let Some((key, value)) = term.split_once("!=") {
-        return Ok((key.trim().to_owned(), Operator::NotIn(one(value))));
-    }
-    if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
-        return Ok((key.trim().to_owned(), Operator::In(one(value))));
-    }
-    let number = |value: &str| {
-        let value = value.trim();
-        value.parse::<i64>().map_err(|_| format!("for '{term}': '{value}' is not an integer"))
-    };
-    if let Some((key, value)) = term.split_once('>') {
-        return Ok((key.trim().to_owned(), Operator::Greater(number(value)?)));
-    }
-    if let Some((key, value)) = term.split_once('<') {
-        return Ok((key.trim().to_owned(), Operator::Less(number(value)?)));
-    }
-    let mut words = term.splitn(3, char::is_whitespace);
-    let key = words.next().unwrap_or_default();
-    let Some(operator) = words.next() else { return Ok((key.to_owned(), Operator::Exists)) };
-    let values = words.next().unwrap_or_default().trim();
-    let inner = values.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-    let (operator, inner) = match (operator, inner) {
-        ("in" | "notin", Some(inner)) => (operator, inner),
-        _ if operator.starts_with("in(") || operator.starts_with("notin(") => {
-            let whole = &term[key.len()..].trim();
-            let (operator, rest) = whole.split_once('(').unwrap_or((whole, ""));
-            (operator, rest.trim_end_matches(')'))
-        }
-        ("in" | "notin", None) if values.starts_with('(') => {
-            return Err("found '', expected: ',' or ')'".to_owned());
-        }
-        ("in" | "notin", None) => return Err(format!("found '{values}', expected: '('")),
-        _ => return Err(format!("found '{operator}', expected: in, notin, =, ==, !=, gt, lt")),
-    };
-    let values = inner.split(',').map(|value| value.trim().to_owned()).collect();
-    let operator = if operator == "in" { Operator::In(values) } else { Operator::NotIn(values) };
-    Ok((key.to_owned(), operator))
 }

@@ -107,6 +107,13 @@ pub(crate) fn method_not_allowed() -> Status {
     )
 }
 
+/// A custom object has no such verb.
+pub(crate) fn not_supported(verb: &str, group: &str, plural: &str) -> Status {
+    let resource = group_resource(group, plural);
+    let message = format!("{verb} is not supported on resources of kind \"{resource}\"");
+    status(405, "MethodNotAllowed", message, of_object(group, plural, "").into())
+}
+
 /// The resource is not served.
 pub(crate) fn resource_not_found() -> Status {
     status(
@@ -131,7 +138,7 @@ pub(crate) fn expired(message: impl Into<String>) -> Status {
 }
 
 pub(crate) fn too_large(message: &str) -> Status {
-    status(413, "RequestEntityTooLarge", message.to_owned(), json!({}))
+    status(413, "RequestEntityTooLarge", message.to_owned(), Value::Null)
 }
 
 /// What the sandbox does not model answers so, and is listed at the end of the run.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::kinds::{Kind, metadata_text};
 use super::verbs::delete::DeleteOptions;
 use super::verbs::patch::PatchType;
-use super::verbs::write::Written;
+use super::verbs::write::{Written, check_name};
 use super::{ApiServer, Request, status, time_text};
 use crate::base::clock::Clock as _;
 use crate::sandbox::api::Status;
@@ -34,6 +34,7 @@ impl ApiServer {
         });
         let paths = scale_paths(kind);
         match at(object, &paths.0).as_i64() {
+            Some(0) => {}
             Some(replicas) => scale["spec"]["replicas"] = replicas.into(),
             None if kind.custom.is_some() && strict => {
                 return Err(status::internal(format!(
@@ -72,11 +73,32 @@ impl ApiServer {
                 ((patch_type, body), Some(any)) => self.patched(&any, *patch_type, &scale, body)?,
                 ((_, _), None) => return Err(status::resource_not_found()),
             };
+            if matches!(change.0, PatchType::Apply) {
+                let of = new["apiVersion"].as_str().unwrap_or_default().rsplit('/').next();
+                let found = new["kind"].as_str().unwrap_or_default();
+                if found != "Scale" {
+                    let version = of.unwrap_or_default();
+                    return Err(status::bad_request(format!(
+                        "{found} in version \"{version}\" cannot be handled as a Scale: converting ({version}.{found}) to (autoscaling.Scale): unknown conversion"
+                    )));
+                }
+                check_name(name, metadata_text(&new, "name"))?;
+            }
+            if let Some(error) = scale_type_error(&new["spec"]["replicas"]) {
+                let shown = Value::from(new.to_string());
+                let cause = Cause::invalid("patch", &shown, error);
+                return Err(status::invalid("", "", "", vec![cause]));
+            }
             let given = metadata_text(&new, "resourceVersion");
             if !given.is_empty() && given != metadata_text(live, "resourceVersion") {
                 return Err(status::modified(&kind.group, &kind.plural, name));
             }
             let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
+            if replicas < 0 && kind.custom.is_some() {
+                let why = "should be a non-negative integer";
+                let cause = Cause::invalid(&paths.0, &replicas.into(), why);
+                return Err(status::invalid(&kind.group, &kind.kind, name, vec![cause]));
+            }
             if replicas < 0 {
                 let cause = Cause::invalid(
                     "spec.replicas",
@@ -101,6 +123,9 @@ impl ApiServer {
         body: &Value,
         request: &mut Request,
     ) -> Result<Value, Status> {
+        if metadata_text(body, "name") != name {
+            return Err(status::bad_request("name in URL does not match name in Eviction object"));
+        }
         let pod =
             self.read(kind, namespace, name).ok_or_else(|| status::not_found("", "pods", name))?;
         let budgets = GroupResource::new("policy", "poddisruptionbudgets");
@@ -137,6 +162,30 @@ impl ApiServer {
         )
     }
 
+    /// `pods/binding`, and `bindings` (without a name of its path): puts a pod onto a node.
+    pub(crate) fn bind(
+        &self,
+        namespace: &str,
+        name: &str,
+        body: &Value,
+        request: &mut Request,
+    ) -> Result<Value, Status> {
+        let name = if name.is_empty() { metadata_text(body, "name") } else { name };
+        let node = body["target"]["name"].as_str().unwrap_or_default();
+        if node.is_empty() {
+            return Err(Status {
+                code: 500,
+                reason: String::new(),
+                message: "target.name: Required value".to_owned(),
+                details: Value::Null,
+            });
+        }
+        self.bind_pod(namespace, name, node, request)?;
+        Ok(json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201
+        }))
+    }
+
     /// `serviceaccounts/token`: a token in the form of a real one, signed by nobody.
     pub(crate) fn token(
         &self,
@@ -144,23 +193,47 @@ impl ApiServer {
         namespace: &str,
         name: &str,
         body: &Value,
+        request: &Request,
     ) -> Result<Value, Status> {
+        let refuse = |of: &str, cause: Cause| {
+            status::invalid("authentication.k8s.io", "TokenRequest", of, vec![cause])
+        };
         let account = self
             .read(kind, namespace, name)
             .ok_or_else(|| status::not_found("", "serviceaccounts", name))?;
         let seconds = body["spec"]["expirationSeconds"].as_i64().unwrap_or(3_600);
-        if seconds < 600 {
-            let cause = Cause::invalid(
-                "spec.expirationSeconds",
-                &seconds.into(),
-                "may not specify a duration less than 10 minutes",
-            );
-            return Err(status::invalid(
-                "authentication.k8s.io",
-                "TokenRequest",
-                name,
-                vec![cause],
-            ));
+        let given = metadata_text(body, "name");
+        if !given.is_empty() && given != name {
+            let why = "must match the service account name if specified";
+            return Err(refuse(name, Cause::invalid("metadata.name", &given.into(), why)));
+        }
+        let limits = [
+            (seconds < 600, "may not specify a duration less than 10 minutes"),
+            (seconds > 1 << 32, "may not specify a duration larger than 2^32 seconds"),
+        ];
+        if let Some((_, why)) = limits.into_iter().find(|(wrong, _)| *wrong) {
+            let cause = Cause::invalid("spec.expirationSeconds", &seconds.into(), why);
+            return Err(refuse("", cause));
+        }
+        let bound = &body["spec"]["boundObjectRef"];
+        if bound.is_object() {
+            let text = |field: &str| bound[field].as_str().unwrap_or_default();
+            let plural = match (text("apiVersion"), text("kind")) {
+                ("v1", "Pod") => "pods",
+                ("v1", "Secret") => "secrets",
+                ("v1", "Node") => "nodes",
+                (version, kind) => {
+                    let (group, version) = version.split_once('/').unwrap_or(("", version));
+                    return Err(status::bad_request(format!(
+                        "cannot bind token to object of type {group}/{version}, Kind={kind}"
+                    )));
+                }
+            };
+            let place = if plural == "nodes" { "" } else { namespace };
+            let resource = GroupResource::new("", plural);
+            if self.store.get(&resource, place, text("name")).is_none() {
+                return Err(status::not_found("", plural, text("name")));
+            }
         }
         let audiences = match body["spec"]["audiences"].as_array() {
             Some(list) if !list.is_empty() => Value::from(list.clone()),
@@ -184,10 +257,19 @@ impl ApiServer {
             .now()
             .checked_add(jiff::SignedDuration::from_secs(seconds))
             .unwrap_or_else(|_| self.clock.now());
+        let mut asked = body.clone();
+        asked["apiVersion"] = "authentication.k8s.io/v1".into();
+        asked["kind"] = "TokenRequest".into();
+        let asked = match self.kinds.by_kind("authentication.k8s.io/v1", "TokenReview") {
+            Some(like) => self.own(&like, None, asked, "token", request),
+            None => asked,
+        };
         Ok(json!({
             "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
             "metadata": {
-                "name": name, "namespace": namespace, "creationTimestamp": self.now_text()
+                "name": name, "namespace": namespace, "uid": account["metadata"]["uid"],
+                "creationTimestamp": self.now_text(),
+                "managedFields": asked["metadata"]["managedFields"]
             },
             "spec": {
                 "audiences": audiences, "expirationSeconds": seconds,
@@ -207,6 +289,26 @@ impl ApiServer {
         let object = self.set_namespace_finalizers(name, &body["spec"]["finalizers"], request)?;
         Ok(Written { object, created: false })
     }
+}
+
+/// Why a number of replicas does not decode.
+fn scale_type_error(replicas: &Value) -> Option<String> {
+    let found = match replicas {
+        Value::Null => return None,
+        Value::Number(number) if number.is_i64() => return None,
+        Value::Number(number) => {
+            return Some(format!(
+                "json: cannot unmarshal number {number} into Go struct field ScaleSpec.spec.replicas of type int32"
+            ));
+        }
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    Some(format!(
+        "json: cannot unmarshal {found} into Go struct field ScaleSpec.spec.replicas of type int32"
+    ))
 }
 
 fn scale_paths(kind: &Kind) -> (String, String, Option<String>) {

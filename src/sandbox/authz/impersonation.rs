@@ -39,7 +39,27 @@ pub fn requested<'a>(
         if user == User::default() {
             return Ok(None);
         }
-        let message = "requested impersonation without impersonating a user".to_owned();
+        let quoted = |texts: &[String]| -> String {
+            texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
+        };
+        let groups = match user.groups.as_slice() {
+            [] => "[]string(nil)".to_owned(),
+            groups => format!("[]string{{{}}}", quoted(groups)),
+        };
+        let extra: Vec<String> = user
+            .extra
+            .iter()
+            .map(|(key, values)| format!("{key:?}:[]string{{{}}}", quoted(values)))
+            .collect();
+        let extra = match extra.as_slice() {
+            [] => "map[string][]string(nil)".to_owned(),
+            extra => format!("map[string][]string{{{}}}", extra.join(", ")),
+        };
+        // The API server shows the whole struct.
+        let message = format!(
+            "requested &user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{groups}, Extra:{extra}}} without impersonating a user name",
+            user.uid
+        );
         let details = Value::Null;
         return Err(Status { code: 400, reason: "BadRequest".to_owned(), message, details });
     }

@@ -32,6 +32,13 @@ pub fn review(
 ) -> Result<Value, Status> {
     let kind = text(&object, "kind").to_owned();
     let spec = object.get("spec").cloned().unwrap_or_default();
+    let metadata = object.get("metadata").cloned().unwrap_or_default();
+    let named = metadata.as_object().is_some_and(|metadata| {
+        metadata.keys().any(|field| field != "managedFields" && field != "namespace")
+    });
+    if named && kind.ends_with("AccessReview") {
+        return Err(invalid("metadata", &format!("Invalid value: {metadata}: must be empty")));
+    }
     let status = match kind.as_str() {
         "SelfSubjectReview" => json!({"userInfo": user_info(requester)}),
         "SelfSubjectRulesReview" => rules_review(roles, requester, &spec)?,
@@ -133,11 +140,8 @@ fn check_local(kind: &str, namespace: &str, spec: &Value) -> Result<(), Status> 
     if asked == namespace {
         return Ok(());
     }
-    let message = format!(
-        "spec.resourceAttributes.namespace must match namespace: {}",
-        quoted(namespace).trim_matches('"')
-    );
-    Err(Status { code: 400, reason: "BadRequest".to_owned(), message, details: Value::Null })
+    let words = format!("Invalid value: {}: must match metadata.namespace", quoted(asked));
+    Err(invalid("spec.resourceAttributes.namespace", &words))
 }
 
 fn rules_review(roles: &dyn Roles, user: &User, spec: &Value) -> Result<Value, Status> {

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use super::schema::{ListType, Schema, SchemaType, Unset};
 
 static DATA: &[u8] = include_bytes!("kinds.json.gz");
+/// What the definitions and their fields are for, in the words of the same server; the empty name is the definition.
+static TEXTS: &[u8] = include_bytes!("descriptions.json.gz");
 
 /// One group of aggregated discovery.
 #[derive(Clone, Debug, Deserialize)]
@@ -113,6 +115,16 @@ pub(crate) fn raw_definition(name: &str) -> Option<&'static Value> {
     KINDS.definitions.get(name)
 }
 
+/// What a definition (under the empty name) and its fields are for.
+pub(crate) fn descriptions(definition: &str) -> Option<&'static BTreeMap<String, String>> {
+    static ALL: LazyLock<BTreeMap<String, BTreeMap<String, String>>> = LazyLock::new(|| {
+        let mut text = Vec::new();
+        let read = GzDecoder::new(TEXTS).read_to_end(&mut text);
+        read.ok().and_then(|_| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    });
+    ALL.get(definition)
+}
+
 /// The definition's name of a kind.
 pub(crate) fn definition_name(group: &str, version: &str, kind: &str) -> Option<&'static str> {
     KINDS.kinds.get(&format!("{group}/{version}/{kind}")).map(String::as_str)
@@ -199,8 +211,9 @@ fn convert(type_name: &str, node: &Value, open: &mut Vec<String>) -> Schema {
         && schema.properties.is_empty()
         && schema.additional.is_none()
     {
-        // `RawExtension`, `FieldsV1`: the content is not the server's.
+        // `RawExtension`, `FieldsV1`: the content is not the server's, and has one owner.
         schema.preserve_unknown = true;
+        schema.atomic_map |= type_name.ends_with(".runtime.RawExtension");
     }
     if let Some(list_type) = node.get("x-kubernetes-list-type").and_then(Value::as_str) {
         let keys = node.get("x-kubernetes-list-map-keys").and_then(Value::as_array);

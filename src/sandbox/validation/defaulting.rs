@@ -12,7 +12,8 @@ pub fn default(schema: &Schema, value: &mut Value) {
     drop_nulls(schema, value);
 }
 
-fn fill(schema: &Schema, value: &mut Value) {
+/// Fills in defaults alone.
+pub fn fill(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, child) in &schema.properties {

@@ -105,7 +105,9 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
     if text.len() > 63 {
         why.push(too_long(63));
     }
-    if !LABEL.is_match(text) {
+    if SUBDOMAIN.is_match(text) && text.contains('.') {
+        why.push("must not contain dots".to_owned());
+    } else if !LABEL.is_match(text) {
         why.push(syntax(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
              and must start and end with an alphanumeric character",

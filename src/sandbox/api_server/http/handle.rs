@@ -1,7 +1,7 @@
 //! One request: from HTTP to a verb and back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Request as HttpRequest};
@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::options;
 use super::path::{self, ObjectPath, Path, Query};
 use super::reply::{self, Form, Reply};
 use super::streams;
@@ -20,15 +21,14 @@ use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
 use crate::sandbox::api_server::verbs::delete::{DeleteOptions, Deleted};
 use crate::sandbox::api_server::verbs::patch::{PatchTarget, PatchType};
-use crate::sandbox::api_server::verbs::read::ListOptions;
-use crate::sandbox::api_server::verbs::watch::{Render, WatchOptions};
+use crate::sandbox::api_server::verbs::read::{self, Listed};
+use crate::sandbox::api_server::verbs::watch::{Render, Write};
 use crate::sandbox::api_server::verbs::write::Written;
-use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, status, table};
+use crate::sandbox::api_server::{ApiServer, Request, go_json, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::faults::Outcome;
 use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
-use crate::sandbox::validation::Cause;
 
 /// The API server's limit for a request body.
 const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
@@ -54,7 +54,7 @@ pub(super) async fn answer(
         server.counters.count(write);
     }
     let mut lost = false;
-    let outcome = match admit(&server, peer, &request) {
+    let reply = match admit(&server, peer, &request) {
         Ok(user) => {
             match server.faults.any().then(|| server.faults.meet(&access(&request))).flatten() {
                 Some(Outcome::Cut) => return Err(Cut),
@@ -65,38 +65,48 @@ pub(super) async fn answer(
                 None => {}
             }
             request.extensions_mut().insert(user);
-            let warning = deprecated(request.uri().path());
-            let mut outcome = dispatch(&server, request).await;
-            if let (Ok(reply), Some(warning)) = (&mut outcome, warning) {
-                reply::warn(reply, &[warning.to_owned()]);
-            }
-            outcome
+            let warning = deprecated(&server, request.uri().path());
+            let outcome = dispatch(&server, request).await;
+            let mut reply = outcome.unwrap_or_else(|refused| reply::failure(&refused));
+            reply::warn(&mut reply, warning.as_slice());
+            reply
         }
-        Err(refused) => Err(refused),
+        Err(refused) => reply::failure(&refused),
     };
     server.clock.touch();
     if lost {
         return Err(Cut);
     }
-    Ok(outcome.unwrap_or_else(|refused| reply::failure(&refused)))
+    Ok(reply)
 }
 
-/// What the server says of a built-in kind that is on its way out, with every answer.
-fn deprecated(path: &str) -> Option<&'static str> {
+/// What the server says of a kind or version that is on its way out, with every answer.
+fn deprecated(server: &ApiServer, path: &str) -> Option<String> {
     let Path::Object(at) = path::parse(path) else { return None };
     match (at.group.as_str(), at.plural.as_str()) {
-        ("", "endpoints") => {
-            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        ("", "endpoints") => Some(
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                .to_owned(),
+        ),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+".to_owned()),
+        _ => {
+            let kind = server.kinds.by_resource(&at.group, &at.version, &at.plural)?;
+            kind.custom.as_ref().and_then(|custom| custom.deprecation())
         }
-        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
-        _ => None,
     }
 }
 
 /// Who sends a request that is allowed to them.
 fn admit(server: &ApiServer, peer: &Peer, request: &HttpRequest<Incoming>) -> Result<User, Status> {
     let user = server.user_of(peer, request.headers())?;
-    server.allow(&user, &access(request))?;
+    let access = access(request);
+    server.allow(&user, &access)?;
+    // A stream into a pod changes it, by whatever method it is opened.
+    if access.verb == "get"
+        && matches!(access.subresource.as_str(), "exec" | "attach" | "portforward")
+    {
+        server.allow(&user, &Access { verb: "create".to_owned(), ..access })?;
+    }
     Ok(user)
 }
 
@@ -108,11 +118,8 @@ fn access(request: &HttpRequest<Incoming>) -> Access {
     };
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let on_collection = at.name.is_empty();
-    // A stream into a pod changes it, by whatever method it is opened.
-    let is_stream = matches!(at.subresource.as_str(), "exec" | "attach" | "portforward");
     let verb = match method {
-        "GET" | "HEAD" if is_stream => "create",
-        "GET" | "HEAD" if query.flag("watch") => "watch",
+        "GET" | "HEAD" if query.flag("watch") && on_collection || at.watched => "watch",
         "GET" | "HEAD" if on_collection => "list",
         "GET" | "HEAD" => "get",
         "POST" => "create",
@@ -135,28 +142,27 @@ fn access(request: &HttpRequest<Incoming>) -> Access {
     }
 }
 
-/// The user whom [`answer`] admitted.
-fn user_of(request: &HttpRequest<Incoming>) -> User {
-    request.extensions().get::<User>().cloned().unwrap_or_else(User::anonymous)
-}
-
 async fn dispatch(
     server: &Arc<ApiServer>,
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
-    let found = path::parse(request.uri().path());
+    let path = request.uri().path().to_owned();
+    let found = path::parse(&path);
     if let Path::Object(at) = found {
         return object(server, at, request).await;
     }
     if let Path::Control(function) = found {
         return control(server, &function, request).await;
     }
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    let is_document =
+        matches!(found, Path::Groups { .. } | Path::Group(_) | Path::Resources { .. });
+    if request.method() != Method::GET && (is_document || request.method() != Method::HEAD) {
         return Err(status::method_not_allowed());
     }
     let form = reply::accepted(request.headers())?;
     let plain = if form == Form::Discovery { Form::Json } else { form };
     Ok(match found {
+        Path::Root => reply::json(200, plain, &server.root_paths()),
         Path::Version => reply::json(200, plain, &server.version()),
         Path::Health => reply::bytes(200, "text/plain; charset=utf-8", "ok"),
         Path::Groups { core } if form == Form::Discovery => {
@@ -164,20 +170,32 @@ async fn dispatch(
         }
         Path::Groups { core: true } => reply::json(200, plain, &server.core_versions()),
         Path::Groups { core: false } => reply::json(200, plain, &server.group_list()),
+        Path::Group(_) | Path::Resources { .. } if form == Form::Discovery => {
+            return Err(reply::only_plain());
+        }
         Path::Group(name) => match server.group(&name) {
             Some(group) => reply::json(200, plain, &group),
             None => reply::no_page(),
         },
         Path::Resources { group, version } => match server.resource_list(&group, &version) {
             Some(list) => reply::json(200, plain, &list),
-            None => reply::no_page(),
+            None => return nothing_there(server, &group),
         },
         Path::OpenApiIndex => reply::json(200, plain, &server.openapi_index()),
         Path::OpenApi { group, version } => match server.openapi(&group, &version) {
             Some(document) => reply::json(200, plain, &document),
-            None => reply::no_page(),
+            None => reply::bytes(404, "text/plain; charset=utf-8", ""),
         },
-        Path::Object(_) | Path::Control(_) | Path::Unknown => reply::no_page(),
+        Path::Unknown => {
+            // Below the API server's own groups a path that is nothing is refused as an object would be.
+            let mut parts = path.trim_matches('/').split('/');
+            match (parts.next(), parts.next()) {
+                (Some("api"), Some(_)) => return Err(status::resource_not_found()),
+                (Some("apis"), Some(group)) => return nothing_there(server, group),
+                _ => reply::no_page(),
+            }
+        }
+        Path::Object(_) | Path::Control(_) => reply::no_page(),
     })
 }
 
@@ -205,56 +223,72 @@ async fn object(
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let Some(kind) = server.kinds.by_resource(&at.group, &at.version, &at.plural) else {
-        let group_served = server.kinds.groups().iter().any(|group| {
-            group.name == at.group && group.versions.iter().any(|(v, _)| *v == at.version)
-        });
-        return if group_served { Err(status::resource_not_found()) } else { Ok(reply::no_page()) };
+        return nothing_there(server, &at.group);
     };
     // A cluster-wide path of a namespaced kind names all namespaces; anything else must fit its scope.
     if kind.namespaced == at.namespace.is_empty() && !(kind.namespaced && at.name.is_empty()) {
-        return Err(status::resource_not_found());
+        return nothing_there(server, &at.group);
     }
     let query = Query::parse(request.uri().query().unwrap_or_default());
     if !at.subresource.is_empty() {
         return subresource(server, &kind, at, query, request).await;
     }
-    let form = reply::accepted(request.headers())?;
     let method = request.method().clone();
     let on_collection = at.name.is_empty();
+    let reads = matches!(method.as_str(), "GET" | "HEAD");
+    if !kind.verbs.iter().any(|verb| verb == "get" || verb == "list") && !on_collection {
+        return Err(status::resource_not_found());
+    }
+    // Writes of a namespaced kind need the namespace in their path.
+    if !reads && kind.namespaced && at.namespace.is_empty() {
+        return Err(status::method_not_allowed());
+    }
+    let watched = reads && (at.watched || (on_collection && query.flag("watch")));
+    let is_list = on_collection && matches!(method.as_str(), "GET" | "HEAD" | "DELETE");
+    let form = reply::accepted_object(request.headers(), &kind, is_list && !watched)?;
+    if form == Form::Table {
+        table::Include::check(query.text("includeObject"))?;
+    }
     match (method.as_str(), on_collection) {
         ("GET" | "HEAD", true) => {
             if !kind.verbs.iter().any(|verb| verb == "list") {
                 return Err(status::method_not_allowed());
             }
-            if query.flag("watch") {
+            if query.flag("watch") || at.watched {
                 watch(server, &kind, &at, &query, form)
             } else {
                 list(server, &kind, &at, &query, form)
             }
         }
+        ("GET" | "HEAD", false) if at.watched => watch(server, &kind, &at, &query, form),
         ("GET" | "HEAD", false) => get(server, &kind, &at, &query, form),
         ("POST", true) => {
-            let mut context = context(&request, &query, "CreateOptions")?;
-            let user = user_of(&request);
+            let mut context = options::write(&request, &query, "CreateOptions")?;
+            let user = options::user_of(&request);
             let body = read_body(&kind, request).await?;
-            let reviewed = server.review(&kind, &at.namespace, || body.value.clone(), &user);
+            let reviewed =
+                server.review(&kind, &at.namespace, || body.value.clone(), &user, &context);
             if let Some(review) = reviewed {
                 return Ok(reply::json(201, form, &review?));
             }
-            let written = post(server, &kind, &at, body, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            if kind.group.is_empty() && kind.plural == "bindings" {
+                let done = server.bind(&at.namespace, "", &body.value, &mut context)?;
+                return Ok(reply::json(201, form, &done));
+            }
+            let written = post(server, &kind, &at, body, &mut context);
+            Ok(written_reply(server, &kind, &query, written, form, &context))
         }
         ("PUT", false) => {
-            let mut context = context(&request, &query, "UpdateOptions")?;
+            let mut context = options::write(&request, &query, "UpdateOptions")?;
             let body = read_body(&kind, request).await?;
-            let written = put(server, &kind, &at, body, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            let written = put(server, &kind, &at, body, &mut context);
+            Ok(written_reply(server, &kind, &query, written, form, &context))
         }
         ("PATCH", false) => {
-            let mut context = context(&request, &query, "PatchOptions")?;
+            let mut context = options::write(&request, &query, "PatchOptions")?;
             let patch = read_patch(&kind, request).await?;
-            let written = patch_object(server, &kind, &at, patch, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            let written = patch_object(server, &kind, &at, patch, &mut context);
+            Ok(written_reply(server, &kind, &query, written, form, &context))
         }
         ("DELETE", _) => delete(server, &kind, &at, &query, form, request).await,
         _ => Err(status::method_not_allowed()),
@@ -268,21 +302,18 @@ fn get(
     query: &Query,
     form: Form,
 ) -> Result<Reply, Status> {
+    let version = query.text("resourceVersion");
+    if !version.is_empty() {
+        read::revision(version)?;
+    }
     let stored = server.get_stored(kind, &at.namespace, &at.name)?;
-    if form == Form::Table {
+    if form == Form::Table || form == Form::Metadata {
         let value = server.store.value(&stored);
-        let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-        return Ok(reply::json(
-            200,
-            form,
-            &tabled(server, kind, &metadata, &[(*value).clone()], query),
-        ));
+        return Ok(object_reply(server, kind, query, 200, form, &value));
     }
-    if form == Form::Metadata {
-        let value = server.store.value(&stored);
-        return Ok(reply::json(200, form, &reply::metadata_only(&value)));
-    }
-    Ok(reply::json_text(200, form, stored.json_as(&kind.api_version())))
+    let mut text = stored.json_as(&kind.api_version());
+    text.push(b'\n');
+    Ok(reply::json_text(200, form, text))
 }
 
 fn list(
@@ -294,17 +325,24 @@ fn list(
 ) -> Result<Reply, Status> {
     let selection =
         Selection::parse(kind, query.text("labelSelector"), query.text("fieldSelector"))?;
-    let options = ListOptions {
-        limit: query.number("limit").unwrap_or(0),
-        continue_token: query.text("continue").to_owned(),
-        resource_version: query.text("resourceVersion").to_owned(),
-    };
+    let options = options::list(query)?;
     let listed = server.list_stored(kind, &at.namespace, &selection, &options)?;
+    Ok(listed_reply(server, kind, query, form, &listed))
+}
+
+/// A list in the form that was asked for.
+fn listed_reply(
+    server: &ApiServer,
+    kind: &Kind,
+    query: &Query,
+    form: Form,
+    listed: &Listed,
+) -> Reply {
     let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
-    if let Some(token) = listed.continue_token {
-        metadata["continue"] = token.into();
+    if let Some(token) = &listed.continue_token {
+        metadata["continue"] = token.as_str().into();
     }
-    if kind.custom.is_some() && metadata["continue"].is_null() {
+    if kind.custom.is_some() && form == Form::Json && metadata["continue"].is_null() {
         metadata["continue"] = "".into();
     }
     if let Some(remaining) = listed.remaining {
@@ -313,7 +351,7 @@ fn list(
     if form == Form::Table {
         let objects: Vec<Value> =
             listed.objects.iter().map(|stored| (*server.store.value(stored)).clone()).collect();
-        return Ok(reply::json(200, form, &tabled(server, kind, &metadata, &objects, query)));
+        return reply::json(200, form, &tabled(server, kind, &metadata, &objects, query));
     }
     let metadata_only = form == Form::Metadata;
     let (list_kind, version) = if metadata_only {
@@ -339,8 +377,8 @@ fn list(
             text.extend(stored.json_bare());
         }
     }
-    text.extend_from_slice(b"]}");
-    Ok(reply::json_text(200, form, text))
+    text.extend_from_slice(b"]}\n");
+    reply::json_text(200, form, text)
 }
 
 fn watch(
@@ -352,33 +390,47 @@ fn watch(
 ) -> Result<Reply, Status> {
     let selection =
         Selection::parse(kind, query.text("labelSelector"), query.text("fieldSelector"))?;
-    let options = WatchOptions {
-        resource_version: query.text("resourceVersion").to_owned(),
-        bookmarks: query.flag("allowWatchBookmarks"),
-        send_initial_events: query
-            .has("sendInitialEvents")
-            .then(|| query.flag("sendInitialEvents")),
-        timeout: query.number("timeoutSeconds").filter(|s| *s > 0).map(Duration::from_secs),
-    };
-    let api_version = kind.api_version();
-    let render: Render = if form == Form::Metadata {
-        let server = server.clone();
-        Arc::new(move |stored: &StoredObject| {
-            reply::metadata_only(&server.store.value(stored)).to_string().into_bytes()
-        })
-    } else if form == Form::Table {
-        let (server, kind, query) = (server.clone(), kind.clone(), query.clone());
-        Arc::new(move |stored: &StoredObject| {
-            let value = server.store.value(stored);
-            let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-            let table = tabled(&server, &kind, &metadata, &[(*value).clone()], &query);
-            table.to_string().into_bytes()
-        })
-    } else {
-        Arc::new(move |stored: &StoredObject| stored.json_as(&api_version))
-    };
+    let selection = if at.name.is_empty() { selection } else { selection.of_name(&at.name) };
+    let options = options::watch(query)?;
+    let render = render(server, kind, query, form);
     let stream = server.watch(kind, &at.namespace, selection, &options, render)?;
     Ok(reply::stream("application/json", stream))
+}
+
+/// How the events of a watch are written.
+fn render(server: &Arc<ApiServer>, kind: &Arc<Kind>, query: &Query, form: Form) -> Render {
+    let api_version = kind.api_version();
+    if form != Form::Table && form != Form::Metadata {
+        let version = api_version.clone();
+        return Render {
+            stored: Arc::new(move |stored: &StoredObject| stored.json_as(&api_version)),
+            value: Arc::new(move |value: &Value| {
+                let mut value = value.clone();
+                value["apiVersion"] = version.as_str().into();
+                value.to_string().into_bytes()
+            }),
+        };
+    }
+    let value: Write<Value> = if form == Form::Metadata {
+        Arc::new(|value: &Value| reply::metadata_only(value).to_string().into_bytes())
+    } else {
+        let (server, kind, query) = (server.clone(), kind.clone(), query.clone());
+        let told = AtomicBool::new(false);
+        Arc::new(move |value: &Value| {
+            let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+            let mut table = tabled(&server, &kind, &metadata, std::slice::from_ref(value), &query);
+            // Clients learn the columns from the first event.
+            if told.swap(true, Ordering::Relaxed) {
+                table["columnDefinitions"] = Value::Null;
+            }
+            table.to_string().into_bytes()
+        })
+    };
+    let (server, of_stored) = (server.clone(), value.clone());
+    Render {
+        stored: Arc::new(move |stored: &StoredObject| of_stored(&server.store.value(stored))),
+        value,
+    }
 }
 
 fn tabled(
@@ -392,73 +444,53 @@ fn tabled(
     table::table(kind, metadata, objects, include, server.now())
 }
 
-fn written_reply(written: &Written, form: Form, context: &Request) -> Reply {
-    let code = if written.created { 201 } else { 200 };
-    let mut answer = if form == Form::Metadata {
-        reply::json(code, form, &reply::metadata_only(&written.object))
-    } else {
-        reply::json(code, form, &written.object)
+/// The answer to a write, with its warnings, whatever came of it.
+fn written_reply(
+    server: &ApiServer,
+    kind: &Kind,
+    query: &Query,
+    written: Result<Written, Status>,
+    form: Form,
+    context: &Request,
+) -> Reply {
+    let mut answer = match written {
+        Ok(written) => {
+            let code = if written.created { 201 } else { 200 };
+            object_reply(server, kind, query, code, form, &written.object)
+        }
+        Err(refused) => reply::failure(&refused),
     };
     reply::warn(&mut answer, &context.warnings);
     answer
 }
 
-/// Reads the options of a write from query and headers.
-fn context(
-    request: &HttpRequest<Incoming>,
+/// One object in the form that was asked for.
+fn object_reply(
+    server: &ApiServer,
+    kind: &Kind,
     query: &Query,
-    options: &str,
-) -> Result<Request, Status> {
-    let mut causes = Vec::new();
-    let dry_run = query.all("dryRun");
-    if dry_run.iter().any(|value| value != "All" && !value.is_empty()) {
-        causes.push(Cause::unsupported("dryRun", &json!(dry_run), &["All"]));
-    }
-    let validation = match query.text("fieldValidation") {
-        "" | "Warn" => FieldValidation::Warn,
-        "Ignore" => FieldValidation::Ignore,
-        "Strict" => FieldValidation::Strict,
-        other => {
-            let known = ["", "Ignore", "Strict", "Warn"];
-            causes.push(Cause::unsupported("fieldValidation", &other.into(), &known));
-            FieldValidation::Warn
+    code: u16,
+    form: Form,
+    object: &Value,
+) -> Reply {
+    match form {
+        Form::Metadata => reply::json(code, form, &reply::metadata_only(object)),
+        Form::Table => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            let table = tabled(server, kind, &metadata, std::slice::from_ref(object), query);
+            reply::json(code, form, &table)
         }
-    };
-    let header = |name: &str| {
-        request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
-    };
-    let manager = match query.text("fieldManager") {
-        // What a client calls itself is cut to what a manager's name may be.
-        "" => {
-            let name = header("user-agent").split('/').next().unwrap_or_default();
-            name.chars().filter(|found| !found.is_control()).take(128).collect()
-        }
-        given => given.to_owned(),
-    };
-    let is_apply = header("content-type").starts_with("application/apply-patch+yaml");
-    if is_apply && !query.has("fieldManager") {
-        causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        Form::Json | Form::Yaml | Form::Discovery => reply::json(code, form, object),
     }
-    if options == "PatchOptions" && query.flag("force") && !is_apply {
-        causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+}
+
+/// The answer to a path of a group in which there is no such thing: groups of CRDs are served by another handler.
+fn nothing_there(server: &ApiServer, group: &str) -> Result<Reply, Status> {
+    if server.kinds.is_builtin_group(group) {
+        Err(status::resource_not_found())
+    } else {
+        Ok(reply::no_page())
     }
-    if manager.len() > 128 {
-        causes.push(Cause::too_long("fieldManager", 128));
-    }
-    if !causes.is_empty() {
-        return Err(status::invalid("meta.k8s.io", options, "", causes));
-    }
-    let user = user_of(request);
-    Ok(Request {
-        manager: if manager.is_empty() { "unknown".to_owned() } else { manager },
-        user: user.name,
-        groups: user.groups,
-        dry_run: !dry_run.is_empty(),
-        validation,
-        force: query.flag("force"),
-        warnings: Vec::new(),
-        duplicates: Vec::new(),
-    })
 }
 
 /// The media type of a request, and its body.
@@ -477,22 +509,29 @@ async fn raw_body(request: HttpRequest<Incoming>) -> Result<(String, Bytes), Sta
     Ok((media, body.to_bytes()))
 }
 
+/// How many bytes of a body a complaint shows.
+const SHOWN: usize = 30;
+
 async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, Status> {
     let (media, text) = raw_body(request).await?;
     let unrecognized = |why: String| {
         let start = match text.first() {
             None => "<empty>".to_owned(),
-            Some(b'{') => String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned(),
-            Some(_) => hex::encode(&text[..text.len().min(64)]),
+            Some(b'{') => String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned(),
+            Some(_) => hex::encode(&text[..text.len().min(SHOWN)]),
         };
+        let dots = if text.len() > SHOWN { " ..." } else { "" };
         status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({start})",
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({start}{dots})",
             kind.kind
         ))
     };
     let body = match media.as_str() {
         "" | "application/json" => {
-            json_body::parse(&text).map_err(|error| unrecognized(go_json_error(&error)))?
+            let mut body = json_body::parse(&text)
+                .map_err(|error| unrecognized(go_json_error(&text, &error)))?;
+            body.text = text.clone();
+            body
         }
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
             let text = std::str::from_utf8(&text)
@@ -500,12 +539,12 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
             let value = yaml::parse(text).map_err(|error| {
                 status::bad_request(format!("error converting YAML to JSON: {error}"))
             })?;
-            Body { value, duplicates: Vec::new() }
+            Body { value, duplicates: Vec::new(), text: Bytes::new() }
         }
         media if proto::is_protobuf(media) => {
             let value =
                 proto::decode(&text).map_err(|error| status::bad_request(error.to_string()))?;
-            Body { value, duplicates: Vec::new() }
+            Body { value, duplicates: Vec::new(), text: Bytes::new() }
         }
         _ => {
             return Err(status::unsupported_media_type(
@@ -514,23 +553,46 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
             ));
         }
     };
+    // Nothing decodes into an object with nothing in it.
+    let body = if body.value.is_null() { Body { value: json!({}), ..body } } else { body };
     if !body.value.is_object() {
         let found = match &body.value {
             Value::Array(_) => "array",
             Value::String(_) => "string",
             Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            Value::Null | Value::Object(_) => "null",
+            Value::Bool(_) | Value::Null | Value::Object(_) => "bool",
         };
         return Err(unrecognized(format!(
             "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
         )));
     }
+    // Custom objects have no Go type that would stand in for a kind that is not named.
+    if kind.custom.is_some() && body.value["kind"].is_null() {
+        let shown = String::from_utf8_lossy(&text);
+        return Err(status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}' ({}{})",
+            kind.kind,
+            &shown.chars().take(SHOWN).collect::<String>(),
+            if shown.len() > SHOWN { " ..." } else { "" }
+        )));
+    }
+    for field in ["apiVersion", "kind"] {
+        let found = match &body.value[field] {
+            Value::Null | Value::String(_) => continue,
+            Value::Number(_) => "number",
+            Value::Bool(_) => "bool",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        return Err(unrecognized(format!(
+            "json: cannot unmarshal {found} into Go struct field .{field} of type string"
+        )));
+    }
     Ok(body)
 }
 
-fn go_json_error(error: &serde_json::Error) -> String {
-    if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() }
+fn go_json_error(text: &[u8], error: &serde_json::Error) -> String {
+    go_json::syntax_error(text).unwrap_or_else(|| error.to_string())
 }
 
 /// A body that may leave out `apiVersion` and `kind`, as the server's decoder allows for the kind of the path.
@@ -550,8 +612,8 @@ fn post(
     context: &mut Request,
 ) -> Result<Written, Status> {
     let mut body = with_kind(kind, body);
-    deprecation(kind, context);
     context.duplicates = std::mem::take(&mut body.duplicates);
+    context.body = std::mem::take(&mut body.text);
     let namespace = if kind.namespaced && at.namespace.is_empty() {
         return Err(status::method_not_allowed());
     } else {
@@ -568,15 +630,9 @@ fn put(
     context: &mut Request,
 ) -> Result<Written, Status> {
     let mut body = with_kind(kind, body);
-    deprecation(kind, context);
     context.duplicates = std::mem::take(&mut body.duplicates);
+    context.body = std::mem::take(&mut body.text);
     server.update(kind, &at.namespace, &at.name, &at.subresource, body.value.take(), context)
-}
-
-fn deprecation(kind: &Kind, context: &mut Request) {
-    if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation()) {
-        context.warnings.push(warning);
-    }
 }
 
 struct Patch {
@@ -590,6 +646,12 @@ async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch
     let known =
         PatchType::of(&media).filter(|patch_type| !(custom && *patch_type == PatchType::Strategic));
     let Some(patch_type) = known else {
+        if !custom && PatchType::of(&media).is_none() {
+            let mut refused =
+                status::unsupported_media_type("415: Unsupported Media Type".to_owned());
+            refused.details = json!({});
+            return Err(refused);
+        }
         return Err(status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: {}",
             PatchType::accepted(custom)
@@ -605,13 +667,19 @@ async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch
                 let value = yaml::parse(text).map_err(|error| {
                     status::bad_request(format!("error decoding YAML: {error}"))
                 })?;
-                Body { value, duplicates: Vec::new() }
+                Body { value, duplicates: Vec::new(), text: Bytes::new() }
             }
         }
     } else {
-        json_body::parse(&text).map_err(|error| {
-            status::bad_request(format!("error decoding patch: {}", go_json_error(&error)))
-        })?
+        let prefix = if patch_type == PatchType::Strategic { "" } else { "error decoding patch: " };
+        let mut body = json_body::parse(&text).map_err(|error| {
+            status::bad_request(format!("{prefix}{}", go_json_error(&text, &error)))
+        })?;
+        if patch_type == PatchType::Strategic && body.value.is_null() {
+            // Nothing decodes into a patch that changes nothing.
+            body.value = json!({});
+        }
+        body
     };
     if patch_type == PatchType::Apply && !body.value.is_object() {
         return Err(status::bad_request("error decoding YAML: an object is expected"));
@@ -626,7 +694,6 @@ fn patch_object(
     patch: Patch,
     context: &mut Request,
 ) -> Result<Written, Status> {
-    deprecation(kind, context);
     context.duplicates = patch.body.duplicates;
     let target =
         PatchTarget { namespace: &at.namespace, name: &at.name, subresource: &at.subresource };
@@ -644,52 +711,26 @@ async fn delete(
     form: Form,
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
-    let mut context = context(&request, query, "DeleteOptions")?;
+    let mut context = options::write(&request, query, "DeleteOptions")?;
     let (media, text) = raw_body(request).await?;
-    let body: Value = if text.is_empty() {
-        Value::Null
-    } else if proto::is_protobuf(&media) {
-        proto::decode(&text).map_err(|error| status::bad_request(error.to_string()))?
-    } else {
-        json_body::parse(&text).map_err(|error| status::bad_request(go_json_error(&error)))?.value
-    };
+    let body = delete_body(&media, &text)?;
+    // With a body, it alone says how to delete.
+    context.dry_run &= body.is_null();
+    let options = options::delete(query, &body)?;
     if body["dryRun"].as_array().is_some_and(|list| !list.is_empty()) {
         context.dry_run = true;
-    }
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let options = DeleteOptions {
-        grace_period_seconds: body["gracePeriodSeconds"]
-            .as_i64()
-            .or_else(|| query.number("gracePeriodSeconds")),
-        propagation: text(&body["propagationPolicy"])
-            .or_else(|| match (&body["orphanDependents"], query.flag("orphanDependents")) {
-                (Value::Bool(true), _) | (_, true) => Some("Orphan".to_owned()),
-                (Value::Bool(false), _) => Some("Background".to_owned()),
-                _ => None,
-            })
-            .unwrap_or_else(|| query.text("propagationPolicy").to_owned()),
-        uid: text(&body["preconditions"]["uid"]),
-        resource_version: text(&body["preconditions"]["resourceVersion"]),
-    };
-    if !matches!(options.propagation.as_str(), "" | "Orphan" | "Background" | "Foreground") {
-        let cause = Cause::unsupported(
-            "propagationPolicy",
-            &options.propagation.clone().into(),
-            &["Foreground", "Background", "Orphan", "nil"],
-        );
-        return Err(status::invalid("meta.k8s.io", "DeleteOptions", "", vec![cause]));
     }
     if at.name.is_empty() {
         return delete_collection(server, kind, at, query, &options, form, context);
     }
     let deleted = server.delete(kind, &at.namespace, &at.name, &options, &mut context)?;
     let mut answer = match deleted {
-        Deleted::Marked(object) => reply::json(200, form, &object),
+        Deleted::Marked(object) => object_reply(server, kind, query, 200, form, &object),
         // The object of a deletion at once is returned for kinds with a graceful end; else its uid is enough.
         Deleted::Gone(object) => {
             let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-            if kind.group.is_empty() && kind.plural == "pods" {
-                reply::json(200, form, &object)
+            if returns_deleted(kind) {
+                object_reply(server, kind, query, 200, form, &object)
             } else {
                 reply::json(200, form, &status::deleted(&kind.group, &kind.plural, &at.name, uid))
             }
@@ -697,6 +738,55 @@ async fn delete(
     };
     reply::warn(&mut answer, &context.warnings);
     Ok(answer)
+}
+
+/// Kinds whose deletion answers with the object; the others' with a `Status`.
+fn returns_deleted(kind: &Kind) -> bool {
+    kind.custom.is_none()
+        && matches!(
+            (kind.group.as_str(), kind.plural.as_str()),
+            ("resource.k8s.io", _)
+                | (
+                    "",
+                    "pods"
+                        | "services"
+                        | "serviceaccounts"
+                        | "resourcequotas"
+                        | "podtemplates"
+                        | "persistentvolumes"
+                        | "persistentvolumeclaims"
+                )
+                | (
+                    "storage.k8s.io",
+                    "storageclasses"
+                        | "volumeattachments"
+                        | "csinodes"
+                        | "csidrivers"
+                        | "volumeattributesclasses"
+                )
+        )
+}
+
+/// The body of a deletion; null without one.
+fn delete_body(media: &str, text: &[u8]) -> Result<Value, Status> {
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    if proto::is_protobuf(media) {
+        return proto::decode(text).map_err(|error| status::bad_request(error.to_string()));
+    }
+    let body = json_body::parse(text).map_err(|error| {
+        let why = go_json_error(text, &error);
+        status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+    })?;
+    let text = |field: &str| body.value[field].as_str().unwrap_or_default().to_owned();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if !matches!(kind.as_str(), "" | "DeleteOptions") {
+        return Err(status::bad_request(format!(
+            "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
+        )));
+    }
+    Ok(body.value)
 }
 
 fn delete_collection(
@@ -713,22 +803,17 @@ fn delete_collection(
     }
     let selection =
         Selection::parse(kind, query.text("labelSelector"), query.text("fieldSelector"))?;
-    let listed = server.list_stored(kind, &at.namespace, &selection, &ListOptions::default())?;
-    let mut items = Vec::new();
-    for stored in listed.objects {
+    let listed = server.list_stored(kind, &at.namespace, &selection, &options::list(query)?)?;
+    let list = listed_reply(server, kind, query, form, &listed);
+    for stored in &listed.objects {
         let (namespace, name) = &stored.key;
         match server.delete(kind, namespace, name, options, &mut context) {
-            Ok(Deleted::Gone(object) | Deleted::Marked(object)) => items.push((*object).clone()),
+            Ok(_) => {}
             Err(refused) if refused.code == 404 => {}
             Err(refused) => return Err(refused),
         }
     }
-    let list = json!({
-        "kind": kind.list_kind, "apiVersion": kind.api_version(),
-        "metadata": {"resourceVersion": server.store.revision().to_string()},
-        "items": items
-    });
-    Ok(reply::json(200, form, &list))
+    Ok(list)
 }
 
 async fn subresource(
@@ -738,10 +823,30 @@ async fn subresource(
     query: Query,
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
-    if !kind.has_subresource(&at.subresource) {
-        return Err(status::resource_not_found());
-    }
     let method = request.method().as_str().to_owned();
+    let Some(served) = kind.subresources.iter().find(|sub| sub.subresource == at.subresource)
+    else {
+        return Err(match &kind.custom {
+            Some(_) => status::not_found(&kind.group, &kind.plural, &at.name),
+            None => status::resource_not_found(),
+        });
+    };
+    let verb = match method.as_str() {
+        "GET" | "HEAD" => "get",
+        "POST" => "create",
+        "PUT" => "update",
+        "PATCH" => "patch",
+        _ => "delete",
+    };
+    if !served.verbs.iter().any(|found| found == verb) {
+        return Err(match &kind.custom {
+            Some(_) => status::not_supported(verb, &kind.group, &kind.plural),
+            None => status::method_not_allowed(),
+        });
+    }
+    if matches!(at.subresource.as_str(), "exec" | "attach" | "portforward") {
+        server.get_stored(kind, &at.namespace, &at.name)?;
+    }
     match (at.subresource.as_str(), method.as_str()) {
         ("log", "GET") => return streams::logs(server, &at, &query),
         ("exec" | "attach", "GET" | "POST") => return streams::exec(server, &at, &query, request),
@@ -751,7 +856,7 @@ async fn subresource(
         ("proxy", _) => return streams::proxy(server, at, request).await,
         _ => {}
     }
-    let form = reply::accepted(request.headers())?;
+    let form = reply::accepted_object(request.headers(), kind, false)?;
     match (at.subresource.as_str(), method.as_str()) {
         ("status" | "ephemeralcontainers" | "resize" | "approval", "GET") => {
             get(server, kind, &at, &query, form)
@@ -762,7 +867,7 @@ async fn subresource(
             Ok(reply::json(200, form, &server.scale_of(kind, &object, true)?))
         }
         ("scale", "PUT" | "PATCH") => {
-            let mut context = context(&request, &query, "UpdateOptions")?;
+            let mut context = options::write(&request, &query, "UpdateOptions")?;
             let change = if method == "PUT" {
                 (PatchType::Apply, read_body(kind, request).await?.value)
             } else {
@@ -772,44 +877,41 @@ async fn subresource(
             let scale = server.write_scale(kind, &at.namespace, &at.name, &change, &mut context)?;
             Ok(reply::json(200, form, &scale))
         }
-        ("status", "PUT") => {
-            let mut context = context(&request, &query, "UpdateOptions")?;
+        ("status" | "approval" | "ephemeralcontainers" | "resize", "PUT") => {
+            let mut context = options::write(&request, &query, "UpdateOptions")?;
             let body = read_body(kind, request).await?;
-            let written = put(server, kind, &at, body, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            let written = put(server, kind, &at, body, &mut context);
+            Ok(written_reply(server, kind, &query, written, form, &context))
         }
-        ("status" | "ephemeralcontainers" | "resize", "PATCH") => {
-            let mut context = context(&request, &query, "PatchOptions")?;
+        ("status" | "approval" | "ephemeralcontainers" | "resize", "PATCH") => {
+            let mut context = options::write(&request, &query, "PatchOptions")?;
             let patch = read_patch(kind, request).await?;
-            let written = patch_object(server, kind, &at, patch, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            let written = patch_object(server, kind, &at, patch, &mut context);
+            Ok(written_reply(server, kind, &query, written, form, &context))
         }
         ("eviction", "POST") => {
-            let mut context = context(&request, &query, "CreateOptions")?;
+            let mut context = options::write(&request, &query, "CreateOptions")?;
             let body = read_body(kind, request).await?;
             let answer = server.evict(kind, &at.namespace, &at.name, &body.value, &mut context)?;
             Ok(reply::json(201, form, &answer))
         }
         ("token", "POST") => {
+            let context = options::write(&request, &query, "CreateOptions")?;
             let body = read_body(kind, request).await?;
-            let token = server.token(kind, &at.namespace, &at.name, &body.value)?;
+            let token = server.token(kind, &at.namespace, &at.name, &body.value, &context)?;
             Ok(reply::json(201, form, &token))
         }
         ("binding", "POST") => {
-            let mut context = context(&request, &query, "CreateOptions")?;
+            let mut context = options::write(&request, &query, "CreateOptions")?;
             let body = read_body(kind, request).await?;
-            let node = body.value["target"]["name"].as_str().unwrap_or_default();
-            server.bind_pod(&at.namespace, &at.name, node, &mut context)?;
-            let done = json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201
-            });
+            let done = server.bind(&at.namespace, &at.name, &body.value, &mut context)?;
             Ok(reply::json(201, form, &done))
         }
         ("finalize", "PUT") => {
-            let mut context = context(&request, &query, "UpdateOptions")?;
+            let mut context = options::write(&request, &query, "UpdateOptions")?;
             let body = read_body(kind, request).await?;
-            let written = server.finalize(&at.name, &body.value, &mut context)?;
-            Ok(written_reply(&written, form, &context))
+            let written = server.finalize(&at.name, &body.value, &mut context);
+            Ok(written_reply(server, kind, &query, written, form, &context))
         }
         (other, _) => {
             Err(server.refuse_not_modelled(&format!("{method} of {}/{other}", kind.plural)))

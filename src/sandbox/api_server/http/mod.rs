@@ -4,6 +4,7 @@
 //! exec and port-forward.
 
 mod handle;
+mod options;
 mod path;
 mod reply;
 mod spdy;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 /// A parsed request path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
+    Root,
     Version,
     Health,
     /// `/api` (core) or `/apis`.
@@ -38,6 +39,8 @@ pub(crate) struct ObjectPath {
     pub(crate) subresource: String,
     /// What follows `proxy`.
     pub(crate) rest: String,
+    /// The path is `…/watch/…`: its collection, or its object, is watched.
+    pub(crate) watched: bool,
 }
 
 pub(crate) fn parse(path: &str) -> Path {
@@ -45,9 +48,10 @@ pub(crate) fn parse(path: &str) -> Path {
         path.trim_matches('/').split('/').map(|part| decode(part, false)).collect();
     let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
     match parts.as_slice() {
+        [""] => Path::Root,
         ["version"] => Path::Version,
         ["meshscript", "v1", function] => Path::Control((*function).to_owned()),
-        ["readyz" | "livez" | "healthz", ..] => Path::Health,
+        ["readyz" | "livez" | "healthz"] | ["readyz" | "livez" | "healthz", "ping"] => Path::Health,
         ["api"] => Path::Groups { core: true },
         ["apis"] => Path::Groups { core: false },
         ["openapi", "v3"] => Path::OpenApiIndex,
@@ -64,9 +68,19 @@ pub(crate) fn parse(path: &str) -> Path {
         ["apis", group, version] => {
             Path::Resources { group: (*group).to_owned(), version: (*version).to_owned() }
         }
+        // The old form of a watch.
+        ["api", version, "watch", rest @ ..] => watched(object("", version, rest)),
+        ["apis", group, version, "watch", rest @ ..] => watched(object(group, version, rest)),
         ["api", version, rest @ ..] => object("", version, rest),
         ["apis", group, version, rest @ ..] => object(group, version, rest),
         _ => Path::Unknown,
+    }
+}
+
+fn watched(path: Path) -> Path {
+    match path {
+        Path::Object(at) => Path::Object(ObjectPath { watched: true, ..at }),
+        other => other,
     }
 }
 
@@ -137,8 +151,7 @@ impl Query {
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        matches!(self.text(name), "true" | "1" | "True")
-            || (self.has(name) && self.text(name).is_empty())
+        self.has(name) && !matches!(self.text(name).to_ascii_lowercase().as_str(), "false" | "0")
     }
 
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {

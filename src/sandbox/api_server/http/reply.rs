@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::base::yaml;
 use crate::sandbox::api::Status;
+use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::status;
 
 /// The body of every answer.
@@ -46,14 +47,16 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
             ("application/json", Some("PartialObjectMetadata" | "PartialObjectMetadataList")) => {
                 return Ok(Form::Metadata);
             }
-            ("application/json", Some("Table")) if parameters.contains(&"v=v1") => {
+            ("application/json", Some("Table"))
+                if parameters.contains(&"v=v1") || parameters.contains(&"v=v1beta1") =>
+            {
                 return Ok(Form::Table);
             }
             ("application/json", Some("APIGroupDiscoveryList")) if parameters.contains(&"v=v2") => {
                 return Ok(Form::Discovery);
             }
             ("application/json", Some(_)) => {}
-            ("application/json" | "*/*" | "application/*" | "text/plain", None) => {
+            ("application/json" | "*/*" | "text/plain", None) => {
                 return Ok(Form::Json);
             }
             ("application/yaml" | "application/x-yaml" | "text/yaml", None) => {
@@ -62,9 +65,56 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form, Status> {
             _ => {}
         }
     }
-    Err(status::not_acceptable(
+    Err(only_plain())
+}
+
+/// The refusal of a form that a document does not come in.
+pub(crate) fn only_plain() -> Status {
+    status::not_acceptable(
         "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    ))
+    )
+}
+
+/// As [`accepted`] for requests on objects: the refusal lists what there is, and metadata alone is asked for as a list
+/// where the answer is one (`is_list`).
+pub(crate) fn accepted_object(
+    headers: &HeaderMap,
+    kind: &Kind,
+    is_list: bool,
+) -> Result<Form, Status> {
+    let watched = if is_list {
+        ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        ""
+    };
+    let header = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let form = accepted(headers).map_err(|refused| {
+        if header.contains("as=") {
+            return refused;
+        }
+        let mut refused = status::not_acceptable("");
+        refused.message = format!(
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf{watched}"
+        );
+        refused.details = serde_json::json!({});
+        refused
+    })?;
+    let accept = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let asks_list = accept.contains("as=PartialObjectMetadataList");
+    if form == Form::Metadata && asks_list != is_list && !accept.contains(',') {
+        let list = if is_list { "List" } else { "" };
+        let of = match kind.custom {
+            Some(_) => format!("unstructured.Unstructured{list}"),
+            None => format!("{}.{}{list}", kind.go_package(), kind.kind),
+        };
+        let (asked, what) = if is_list { ("", "a list") } else { ("List", "not a list") };
+        let mut refused = status::not_acceptable("");
+        refused.message = format!(
+            "you requested PartialObjectMetadata{asked}, but the requested object is {what} (*{of})"
+        );
+        return Err(refused);
+    }
+    Ok(form)
 }
 
 fn full(bytes: impl Into<Bytes>) -> Body {
@@ -96,7 +146,9 @@ pub(crate) fn json_text(code: u16, form: Form, text: Vec<u8>) -> Reply {
 }
 
 pub(crate) fn json(code: u16, form: Form, value: &Value) -> Reply {
-    json_text(code, form, value.to_string().into_bytes())
+    let mut text = value.to_string().into_bytes();
+    text.push(b'\n');
+    json_text(code, form, text)
 }
 
 /// A stream of chunks.

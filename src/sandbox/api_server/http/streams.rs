@@ -25,6 +25,7 @@ use super::reply::{self, Reply};
 use super::spdy;
 use crate::sandbox::api::{ExecStreams, LogRequest, Nodes, ProxyTarget, Status};
 use crate::sandbox::api_server::{ApiServer, status};
+use crate::sandbox::validation::Cause;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -40,6 +41,7 @@ fn nodes(server: &ApiServer, what: &str) -> Result<Arc<dyn Nodes>, Status> {
 /// `pods/log`
 pub(super) fn logs(server: &ApiServer, at: &ObjectPath, query: &Query) -> Result<Reply, Status> {
     let nodes = nodes(server, "pods/log")?;
+    check_log_options(&at.name, query)?;
     let container = query.text("container");
     let request = LogRequest {
         container: (!container.is_empty()).then(|| container.to_owned()),
@@ -52,6 +54,36 @@ pub(super) fn logs(server: &ApiServer, at: &ObjectPath, query: &Query) -> Result
     };
     let stream = nodes.logs(&at.namespace, &at.name, &request)?;
     Ok(reply::stream("text/plain", stream))
+}
+
+/// What the API server refuses before it looks for the pod.
+fn check_log_options(pod: &str, query: &Query) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    for (name, least) in [("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)] {
+        let text = query.text(name);
+        if text.is_empty() {
+            continue;
+        }
+        let number: i64 = text.parse().map_err(|_| {
+            status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+        })?;
+        if number < least {
+            let why = if least == 0 {
+                "must be greater than or equal to 0"
+            } else {
+                "must be greater than 0"
+            };
+            causes.push(Cause::invalid(name, &number.into(), why));
+        }
+    }
+    if query.has("sinceSeconds") && query.has("sinceTime") {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        causes.push(Cause::forbidden("[]", why));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(status::invalid("", "PodLogOptions", pod, causes))
 }
 
 /// Accepts a WebSocket with the first of the client's protocols that we speak.

@@ -48,9 +48,16 @@ const ROWS: &[(&str, Row)] = &[
     ("admissionregistration.k8s.io/mutatingwebhookconfigurations", webhooks),
     ("admissionregistration.k8s.io/validatingadmissionpolicies", admission_policy),
     ("admissionregistration.k8s.io/validatingadmissionpolicybindings", admission_binding),
+    ("admissionregistration.k8s.io/mutatingadmissionpolicies", admission_policy),
+    ("admissionregistration.k8s.io/mutatingadmissionpolicybindings", admission_binding),
     ("coordination.k8s.io/leases", lease),
     ("scheduling.k8s.io/priorityclasses", priority_class),
     ("storage.k8s.io/storageclasses", storage_class),
+    ("storage.k8s.io/csidrivers", csi_driver),
+    ("storage.k8s.io/csistoragecapacities", created_at),
+    ("storage.k8s.io/volumeattributesclasses", attributes_class),
+    ("node.k8s.io/runtimeclasses", runtime_class),
+    ("podtemplates", pod_template),
     ("apiregistration.k8s.io/apiservices", api_service),
 ];
 
@@ -62,7 +69,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn name(object: &Value) -> Value {
-    object["metadata"]["name"].clone()
+    json!(text(&object["metadata"], "name"))
 }
 
 fn created(object: &Value, now: Timestamp) -> String {
@@ -83,11 +90,11 @@ fn created_at(object: &Value, _: Timestamp) -> Vec<Value> {
 
 fn config_map(object: &Value, now: Timestamp) -> Vec<Value> {
     let n_entries = size(&object["data"]) + size(&object["binaryData"]);
-    vec![name(object), json!(n_entries.to_string()), json!(created(object, now))]
+    vec![name(object), json!(n_entries), json!(created(object, now))]
 }
 
 fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
-    let n_entries = size(&object["data"]).to_string();
+    let n_entries = size(&object["data"]);
     vec![name(object), object["type"].clone(), json!(n_entries), json!(created(object, now))]
 }
 
@@ -517,7 +524,8 @@ fn admission_policy(object: &Value, now: Timestamp) -> Vec<Value> {
     } else {
         "<unset>".to_owned()
     };
-    let n_validations = items(spec, "validations").len();
+    // One kind has validations, the other mutations.
+    let n_validations = items(spec, "validations").len() + items(spec, "mutations").len();
     vec![name(object), json!(n_validations), json!(kind), json!(created(object, now))]
 }
 
@@ -548,6 +556,40 @@ fn priority_class(object: &Value, now: Timestamp) -> Vec<Value> {
         json!(created(object, now)),
         json!(text(object, "preemptionPolicy")),
     ]
+}
+
+fn csi_driver(object: &Value, now: Timestamp) -> Vec<Value> {
+    let spec = &object["spec"];
+    let audiences: Vec<&str> =
+        items(spec, "tokenRequests").iter().map(|request| text(request, "audience")).collect();
+    let audiences = if audiences.is_empty() { "<unset>".to_owned() } else { audiences.join(",") };
+    let modes: Vec<&str> =
+        items(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str).collect();
+    let flag = |field: &str| json!(spec[field] == true);
+    vec![
+        name(object),
+        flag("attachRequired"),
+        flag("podInfoOnMount"),
+        flag("storageCapacity"),
+        json!(audiences),
+        flag("requiresRepublish"),
+        json!(modes.join(",")),
+        json!(created(object, now)),
+    ]
+}
+
+fn attributes_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(object), object["driverName"].clone(), json!(created(object, now))]
+}
+
+fn runtime_class(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(object), object["handler"].clone(), json!(created(object, now))]
+}
+
+fn pod_template(object: &Value, _: Timestamp) -> Vec<Value> {
+    let template = &object["template"];
+    let (names, images) = containers(&template["spec"]);
+    vec![name(object), json!(names), json!(images), json!(labels(&template["metadata"]["labels"]))]
 }
 
 fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -9,19 +9,23 @@ use crate::sandbox::api_server::crd::CustomVersion;
 
 pub(super) fn columns(custom: &CustomVersion) -> Vec<Value> {
     let mut columns = vec![json!({
-        "name": "Name", "type": "string", "format": "name", "description": "", "priority": 0,
+        "name": "Name", "type": "string", "format": "name", "description": super::NAME, "priority": 0,
     })];
     let asked = custom.printer_columns();
     for column in &asked {
+        let path = column["jsonPath"].as_str().unwrap_or_default();
+        let implied = format!("Custom resource definition column (in JSONPath format): {path}");
+        let description = column["description"].as_str().filter(|text| !text.is_empty());
         columns.push(json!({
-            "name": column["name"], "type": column["type"], "description": "",
+            "name": column["name"], "type": column["type"],
+            "description": description.unwrap_or(&implied),
             "format": column["format"].as_str().unwrap_or_default(),
             "priority": column["priority"].as_i64().unwrap_or(0),
         }));
     }
     if asked.is_empty() {
         columns.push(json!({
-            "name": "Age", "type": "date", "format": "", "description": "", "priority": 0,
+            "name": "Age", "type": "date", "format": "", "description": super::AGE, "priority": 0,
         }));
     }
     columns

@@ -49,7 +49,7 @@ impl ApiServer {
             check_preconditions(kind, name, &live, options)?;
             if kind.group.is_empty()
                 && kind.plural == "namespaces"
-                && matches!(name, "default" | "kube-system" | "kube-public" | "kube-node-lease")
+                && matches!(name, "default" | "kube-system" | "kube-public")
             {
                 let why = "this namespace may not be deleted";
                 return Err(status::forbidden("", "namespaces", name, why));
@@ -121,7 +121,8 @@ impl ApiServer {
             metadata["deletionTimestamp"] = time_text(due).into();
             // A CRD's end is not graceful: its own strategy marks it, and says so in its status.
             let definition = kind.plural == "customresourcedefinitions";
-            if !definition {
+            let own_way = definition || (kind.group.is_empty() && kind.plural == "namespaces");
+            if !own_way {
                 metadata["deletionGracePeriodSeconds"] = grace.into();
             }
             if !already

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::write::{Written, metadata_of, place};
+use super::write::{Written, check_name, metadata_of, place};
 use crate::sandbox::api::Status;
+use crate::sandbox::api_server::go_decode::restore_error;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, Request, status};
+use crate::sandbox::ssa::go_text;
+use crate::sandbox::validation::Cause;
 use crate::sandbox::{patch, ssa};
 
 /// The media types of patches.
@@ -57,10 +60,25 @@ impl ApiServer {
         request: &mut Request,
     ) -> Result<Written, Status> {
         let PatchTarget { namespace, name, subresource } = target;
+        request.is_patch = true;
         self.change(kind, namespace, name, subresource, request, |live, request| {
             let mut object = self.patched(kind, patch_type, live, body)?;
-            check_identity(kind, live, &object)?;
-            self.decode(kind, &mut object, request)?;
+            check_identity(kind, patch_type, live, &mut object)?;
+            let patched = object.clone();
+            let cannot = |why: &str| match patch_type {
+                PatchType::Strategic => not_patched(&go_text::plain(body), why),
+                _ => not_patched(&serde_json::to_string(&patched).unwrap_or_default(), why),
+            };
+            let schema = kind.schema().filter(|_| patch_type == PatchType::Strategic);
+            if let Some(why) = schema.and_then(|schema| restore_error(&schema, &object)) {
+                return Err(cannot(&why));
+            }
+            if kind.custom.is_some() {
+                self.decode(kind, &mut object, request)?;
+            } else {
+                self.decode_or(kind, &mut object, request, &cannot)?;
+            }
+            check_name(name, metadata_text(&object, "name"))?;
             place(kind, namespace, &mut object)?;
             Ok(object)
         })
@@ -98,22 +116,14 @@ impl ApiServer {
         &self,
         kind: &Kind,
         target: PatchTarget<'_>,
-        mut applied: Value,
+        applied: Value,
         request: &mut Request,
     ) -> Result<Written, Status> {
         let PatchTarget { namespace, name, subresource } = target;
-        place(kind, namespace, &mut applied)?;
-        let metadata = metadata_of(&mut applied);
-        match metadata.get("name").and_then(Value::as_str) {
-            None => {
-                metadata.insert("name".to_owned(), name.into());
-            }
-            Some(given) if given != name => {
-                return Err(status::bad_request(format!(
-                    "the name of the object ({given}) does not match the name on the URL ({name})"
-                )));
-            }
-            Some(_) => {}
+        place(kind, namespace, &mut applied.clone())?;
+        let given = metadata_text(&applied, "name").to_owned();
+        if !given.is_empty() {
+            check_name(name, &given)?;
         }
         for _ in 0..100 {
             let stored = self.store.get(&kind.resource, namespace, name);
@@ -131,6 +141,8 @@ impl ApiServer {
                 })
             });
             let mut object = outcome.map_err(|error| error.to_status())?.object;
+            check_name(name, metadata_text(&object, "name"))?;
+            place(kind, namespace, &mut object)?;
             self.decode(kind, &mut object, request)?;
             let (Some(stored), Some(live)) = (stored, live) else {
                 if !metadata_text(&applied, "uid").is_empty() {
@@ -153,7 +165,7 @@ impl ApiServer {
             if metadata_text(&applied, "resourceVersion").is_empty() {
                 metadata_of(&mut object).remove("resourceVersion");
             }
-            self.check_revision(kind, name, &live, &object)?;
+            self.check_revision(kind, name, &live, &object, false)?;
             if let Some(written) =
                 self.finish_update(kind, &live, stored.revision, object, subresource, request)?
             {
@@ -165,13 +177,25 @@ impl ApiServer {
 }
 
 /// A patch changes neither kind nor name.
-fn check_identity(kind: &Kind, live: &Value, object: &Value) -> Result<(), Status> {
+fn check_identity(
+    kind: &Kind,
+    patch_type: PatchType,
+    live: &Value,
+    object: &mut Value,
+) -> Result<(), Status> {
     if !object.is_object() {
         return Err(status::bad_request(format!(
             "the patch does not leave an object of kind {}",
             kind.kind
         )));
     }
+    if patch_type == PatchType::Strategic {
+        // It is merged into the Go type, whose kind is beyond it.
+        for field in ["apiVersion", "kind"] {
+            object[field] = live[field].clone();
+        }
+    }
+    check_name(metadata_text(live, "name"), metadata_text(object, "name"))?;
     for field in ["apiVersion", "kind"] {
         if object.get(field) != live.get(field) {
             return Err(status::bad_request(format!(
@@ -181,11 +205,10 @@ fn check_identity(kind: &Kind, live: &Value, object: &Value) -> Result<(), Statu
             )));
         }
     }
-    let (old, new) = (metadata_text(live, "name"), metadata_text(object, "name"));
-    if old != new {
-        return Err(status::bad_request(format!(
-            "the name of the object ({new}) does not match the name on the URL ({old})"
-        )));
-    }
     Ok(())
+}
+
+/// The answer to a patch whose result does not decode: it names neither kind nor object.
+fn not_patched(shown: &str, why: &str) -> Status {
+    status::invalid("", "", "", vec![Cause::invalid("patch", &shown.into(), why)])
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::DecodeError;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
-use crate::sandbox::api_server::{ApiServer, status};
+use crate::sandbox::api_server::{ApiServer, go_json, status};
 use crate::sandbox::store::{ObjectKey, StoredObject};
 
 /// Objects of a list with what its metadata says.
@@ -26,6 +27,17 @@ pub(crate) struct ListOptions {
     pub(crate) limit: usize,
     pub(crate) continue_token: String,
     pub(crate) resource_version: String,
+    pub(crate) version_match: VersionMatch,
+}
+
+/// What a revision in a list's options asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum VersionMatch {
+    /// The state now, which is no older than any revision.
+    #[default]
+    NotOlderThan,
+    /// The state at that revision.
+    Exact,
 }
 
 impl ApiServer {
@@ -49,20 +61,31 @@ impl ApiServer {
         selection: &Selection,
         options: &ListOptions,
     ) -> Result<Listed, Status> {
-        self.check_list_version(options)?;
-        let (from, mut revision) = match options.continue_token.as_str() {
-            "" => (None, None),
+        let asked = self.list_version(options)?;
+        let (from, at) = match options.continue_token.as_str() {
+            "" => (None, asked.filter(|_| options.version_match == VersionMatch::Exact)),
             token => {
-                let (key, revision) = read_token(token)?;
-                (Some(key), Some(revision))
+                let (key, revision) = read_token(namespace, token)?;
+                (Some(key), (revision != 0).then_some(revision))
             }
         };
+        let limit = if selection.is_everything() { options.limit } else { 0 };
+        let page = match at {
+            Some(revision) => self
+                .store
+                .list_at(&kind.resource, namespace, from.as_ref(), limit, revision)
+                .map_err(|_| {
+                    status::expired("The resourceVersion for the provided list is too old.")
+                })?,
+            None => self.store.list(&kind.resource, namespace, from.as_ref(), limit),
+        };
+        let revision = page.revision;
         if selection.is_everything() {
-            let page = self.store.list(&kind.resource, namespace, from.as_ref(), options.limit);
-            let revision = *revision.get_or_insert(page.revision);
-            let (token, remaining) = match page.next {
-                Some((key, left)) => (Some(write_token(&key, revision)), Some(left)),
-                None => (None, None),
+            let (token, remaining) = match (&page.next, page.objects.last()) {
+                (Some((_, left)), Some(last)) => {
+                    (Some(write_token(namespace, &last.key, revision)), Some(*left))
+                }
+                _ => (None, None),
             };
             return Ok(Listed {
                 revision,
@@ -71,8 +94,6 @@ impl ApiServer {
                 remaining,
             });
         }
-        let page = self.store.list(&kind.resource, namespace, from.as_ref(), 0);
-        let revision = *revision.get_or_insert(page.revision);
         let mut chosen =
             page.objects.into_iter().filter(|stored| selection.matches(&self.store.value(stored)));
         if options.limit == 0 {
@@ -80,20 +101,21 @@ impl ApiServer {
             return Ok(Listed { revision, objects, continue_token: None, remaining: None });
         }
         let objects: Vec<_> = chosen.by_ref().take(options.limit).collect();
-        let continue_token = chosen.next().map(|next| write_token(&next.key, revision));
+        let more = chosen.next().is_some();
+        let last = objects.last().filter(|_| more);
+        let continue_token = last.map(|last| write_token(namespace, &last.key, revision));
         Ok(Listed { revision, objects, continue_token, remaining: None })
     }
 
-    fn check_list_version(&self, options: &ListOptions) -> Result<(), Status> {
+    /// The revision that a list asks for.
+    fn list_version(&self, options: &ListOptions) -> Result<Option<u64>, Status> {
         let given = options.resource_version.as_str();
         if given.is_empty() || given == "0" {
-            return Ok(());
+            return Ok(None);
         }
-        let Ok(wanted) = given.parse::<u64>() else {
-            return Err(status::bad_request(format!(
-                "Invalid value for resource version: strconv.ParseUint: parsing \"{given}\": invalid syntax"
-            )));
-        };
+        let wanted = revision(given).map_err(|refused| {
+            status::bad_request(format!("invalid resource version: {}", refused.message))
+        })?;
         let current = self.store.revision();
         if wanted > current {
             return Err(Status {
@@ -106,23 +128,56 @@ impl ApiServer {
                 }),
             });
         }
-        Ok(())
+        Ok(Some(wanted))
     }
 }
 
-fn write_token(key: &ObjectKey, revision: u64) -> String {
-    let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": [key.0, key.1]});
-    STANDARD_NO_PAD.encode(token.to_string())
+/// A revision that a client names.
+///
+/// # Errors
+/// The API server calls it its own fault when the text is no number.
+pub(crate) fn revision(text: &str) -> Result<u64, Status> {
+    text.parse().map_err(|_| Status {
+        code: 500,
+        reason: String::new(),
+        message: format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ),
+        details: serde_json::Value::Null,
+    })
 }
 
-fn read_token(token: &str) -> Result<(ObjectKey, u64), Status> {
-    let parsed = STANDARD_NO_PAD
-        .decode(token.trim_end_matches('='))
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-    let read = parsed.and_then(|token| {
-        let start = |index: usize| token["start"][index].as_str().map(str::to_owned);
-        Some(((start(0)?, start(1)?), token["rv"].as_u64()?))
-    });
-    read.ok_or_else(|| status::bad_request("continue key is not valid"))
+/// The token from which a list goes on after a key, in the API server's form.
+fn write_token(namespace: &str, last: &ObjectKey, revision: u64) -> String {
+    let start = match namespace.is_empty() && !last.0.is_empty() {
+        true => format!("{}/{}\0", last.0, last.1),
+        false => format!("{}\0", last.1),
+    };
+    let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
+    URL_SAFE_NO_PAD.encode(token.to_string())
+}
+
+/// The key and the revision that a token goes on from.
+fn read_token(namespace: &str, token: &str) -> Result<(ObjectKey, u64), Status> {
+    let refuse = |why: &str| {
+        let what = "invalid continue token: continue key is not valid";
+        status::bad_request(format!("{what}: {why}"))
+    };
+    let text = URL_SAFE_NO_PAD.decode(token).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(at) => at,
+            DecodeError::InvalidPadding => token.len(),
+        };
+        refuse(&format!("illegal base64 data at input byte {at}"))
+    })?;
+    let parsed: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+        refuse(&go_json::syntax_error(&text).unwrap_or_else(|| error.to_string()))
+    })?;
+    let start = parsed["start"].as_str().unwrap_or_default();
+    let key = match start.split_once('/') {
+        Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+        None => (namespace.to_owned(), start.to_owned()),
+    };
+    Ok((key, parsed["rv"].as_u64().unwrap_or(0)))
 }

@@ -10,6 +10,7 @@ use futures::{FutureExt as _, stream};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::read;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::base::virtual_clock::Waiting;
 use crate::sandbox::api::{EventType, Status};
@@ -30,8 +31,30 @@ pub(crate) struct WatchOptions {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// How an event's object is written (as it is, as a table row, metadata only).
-pub(crate) type Render = Arc<dyn Fn(&StoredObject) -> Vec<u8> + Send + Sync>;
+/// Writes an object as text.
+pub(crate) type Write<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
+
+/// How an event's object is written (as it is, as a table row, metadata only): a stored one, and one that was changed
+/// since or only marks a revision.
+#[derive(Clone)]
+pub(crate) struct Render {
+    pub(crate) stored: Write<StoredObject>,
+    pub(crate) value: Write<Value>,
+}
+
+impl Render {
+    fn bookmark(&self, kind: &Kind, revision: u64, initial_end: bool) -> Bytes {
+        let mut object = json!({
+            "kind": kind.kind,
+            "apiVersion": kind.api_version(),
+            "metadata": {"resourceVersion": revision.to_string()},
+        });
+        if initial_end {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        line("BOOKMARK", &(self.value)(&object))
+    }
+}
 
 struct Watch {
     server: Arc<ApiServer>,
@@ -42,6 +65,10 @@ struct Watch {
     ready: VecDeque<Bytes>,
     receiver: mpsc::UnboundedReceiver<Arc<StoreEvent>>,
     bookmarks: bool,
+    /// The first bookmark ends the initial events, and has not come yet.
+    marks_initial_end: bool,
+    /// Tells when kinds come and go: a watch ends with the definition of its kind.
+    kinds: tokio::sync::watch::Receiver<()>,
     /// The last revision told, for bookmarks.
     revision: u64,
     clock: SystemClock,
@@ -71,23 +98,18 @@ impl ApiServer {
                 self.store.list_and_watch(&kind.resource, namespace);
             for stored in objects {
                 if selection.is_everything() || selection.matches(&self.store.value(&stored)) {
-                    ready.push_back(line("ADDED", &render(&stored)));
+                    ready.push_back(line("ADDED", &(render.stored)(&stored)));
                 }
             }
             if wants_initial && options.bookmarks {
-                ready.push_back(bookmark(kind, revision, true));
+                ready.push_back(render.bookmark(kind, revision, true));
             }
             (revision, receiver)
         } else {
             let after = if from_now {
                 self.store.revision()
             } else {
-                options.resource_version.parse::<u64>().map_err(|_| {
-                    status::bad_request(format!(
-                        "resourceVersion: Invalid value: \"{0}\": strconv.ParseUint: parsing \"{0}\": invalid syntax",
-                        options.resource_version
-                    ))
-                })?
+                read::revision(&options.resource_version)?
             };
             let (past, receiver) = self.store.watch(&kind.resource, after).map_err(|expired| {
                 status::expired(format!(
@@ -114,6 +136,8 @@ impl ApiServer {
             ready,
             receiver,
             bookmarks: options.bookmarks,
+            marks_initial_end: from_now && options.send_initial_events.is_none(),
+            kinds: self.kinds.changes(),
             revision,
             clock,
             ends,
@@ -140,17 +164,17 @@ impl ApiServer {
         let after = event.event != EventType::Deleted && chosen(&event.object);
         match (before, after) {
             (false, false) => None,
-            (false, true) => Some(line("ADDED", &render(&event.object))),
-            (true, true) => Some(line("MODIFIED", &render(&event.object))),
+            (false, true) => Some(line("ADDED", &(render.stored)(&event.object))),
+            (true, true) => Some(line("MODIFIED", &(render.stored)(&event.object))),
             (true, false) if event.event == EventType::Deleted => {
-                Some(line("DELETED", &render(&event.object)))
+                Some(line("DELETED", &(render.stored)(&event.object)))
             }
             (true, false) => {
                 // The last state that was chosen, at the revision at which it left.
                 let previous = event.previous.as_ref()?;
-                let mut gone: Value = serde_json::from_slice(&render(previous)).ok()?;
+                let mut gone = (*self.store.value(previous)).clone();
                 gone["metadata"]["resourceVersion"] = event.revision.to_string().into();
-                Some(line("DELETED", &serde_json::to_vec(&gone).ok()?))
+                Some(line("DELETED", &(render.value)(&gone)))
             }
         }
     }
@@ -170,6 +194,11 @@ impl Watch {
             let received = tokio::select! {
                 biased;
                 event = self.receiver.recv() => Some(event?),
+                _ = self.kinds.changed(), if self.kind.custom.is_some() => {
+                    let Kind { group, version, plural, .. } = self.kind.as_ref();
+                    self.server.kinds.by_resource(group, version, plural)?;
+                    continue;
+                }
                 () = pause.fuse() => None,
             };
             match received {
@@ -191,7 +220,9 @@ impl Watch {
                             self.ready.push_back(text);
                         }
                     }
-                    self.ready.push_back(bookmark(&self.kind, self.revision, false));
+                    let ends_initial = std::mem::take(&mut self.marks_initial_end);
+                    let mark = self.render.bookmark(&self.kind, self.revision, ends_initial);
+                    self.ready.push_back(mark);
                 }
                 None => {}
             }
@@ -207,16 +238,4 @@ fn line(event: &str, object: &[u8]) -> Bytes {
     text.extend_from_slice(object);
     text.extend_from_slice(b"}\n");
     text.into()
-}
-
-fn bookmark(kind: &Kind, revision: u64, initial_end: bool) -> Bytes {
-    let mut object = json!({
-        "kind": kind.kind,
-        "apiVersion": kind.api_version(),
-        "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
-    });
-    if initial_end {
-        object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-    }
-    line("BOOKMARK", object.to_string().as_bytes())
 }

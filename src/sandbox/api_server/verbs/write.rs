@@ -6,19 +6,21 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json as tree};
 
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::extensions::Write;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
-use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, go_decode, status};
-use crate::sandbox::api_server::{admission, normalise, rules};
+use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, go_decode, json, status};
+use crate::sandbox::api_server::{admission, normalise, pod_warnings, rules};
 use crate::sandbox::go_form::go_form;
 use crate::sandbox::ssa;
 use crate::sandbox::store::ObjectKey;
 use crate::sandbox::validation::{Cause, defaulting, prune};
 
 const MAX_ATTEMPTS: usize = 100;
+/// What of `generateName` is left beside a suffix of five characters.
+const MAX_PREFIX: usize = 58;
 /// Tries for a name made from `generateName`.
 const MAX_NAMES: usize = 8;
 
@@ -41,12 +43,22 @@ impl ApiServer {
         self.check_version(kind, &object)?;
         self.decode(kind, &mut object, request)?;
         place(kind, namespace, &mut object)?;
+        if !metadata_text(&object, "resourceVersion").is_empty() {
+            return Err(Status {
+                code: 500,
+                reason: String::new(),
+                message: "resourceVersion should not be set on objects to be created".to_owned(),
+                details: Value::Null,
+            });
+        }
         let generated = metadata_text(&object, "name").is_empty()
             && !metadata_text(&object, "generateName").is_empty();
         for attempt in 0..MAX_NAMES {
             let mut object = object.clone();
             if generated {
-                let name = self.generated_name(metadata_text(&object, "generateName"));
+                let prefix: String =
+                    metadata_text(&object, "generateName").chars().take(MAX_PREFIX).collect();
+                let name = self.generated_name(&prefix);
                 object["metadata"]["name"] = name.into();
             }
             let owned = self.own(kind, None, object, "", request);
@@ -70,7 +82,7 @@ impl ApiServer {
         request: &mut Request,
     ) -> Result<Written, Status> {
         let name = metadata_text(&object, "name").to_owned();
-        self.require_namespace(kind, namespace)?;
+        self.require_namespace(kind, namespace, &name)?;
         let metadata = metadata_of(&mut object);
         for field in
             ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
@@ -79,7 +91,6 @@ impl ApiServer {
         }
         metadata.insert("uid".to_owned(), self.random_uid().into());
         metadata.insert("creationTimestamp".to_owned(), self.now_text().into());
-        metadata.remove("generation");
         if normalise::has_generation(kind) {
             metadata.insert("generation".to_owned(), 1.into());
         }
@@ -89,18 +100,23 @@ impl ApiServer {
             fields.remove("status");
         }
         normalise::before_create(self, kind, &mut object, request)?;
-        self.set_defaults(kind, &mut object);
+        self.set_defaults(kind, &mut object, request.is_apply);
         let write = Write { kind, live: None, object: None, operation: "CREATE", subresource: "" };
         admission::mutate(self, write, &mut object, request)?;
-        self.set_defaults(kind, &mut object);
+        self.set_defaults(kind, &mut object, request.is_apply);
         let causes = rules::create(kind, &object);
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
         admission::validate(self, Write { object: Some(&object), ..write }, request)?;
+        request.warnings.extend(pod_warnings::warnings(kind, &object));
         let key = (namespace.to_owned(), name.clone());
-        if self.store.get(&kind.resource, namespace, &name).is_some() {
-            return Err(status::already_exists(&kind.group, &kind.plural, &name));
+        if let Some(there) = self.store.get(&kind.resource, namespace, &name) {
+            let mut refused = status::already_exists(&kind.group, &kind.plural, &name);
+            if self.store.value(&there)["metadata"]["deletionTimestamp"].is_string() {
+                refused.message = format!("object is being deleted: {}", refused.message);
+            }
+            return Err(refused);
         }
         if request.dry_run {
             return Ok(Written { object: Arc::new(object), created: true });
@@ -128,14 +144,9 @@ impl ApiServer {
         self.check_version(kind, &object)?;
         self.decode(kind, &mut object, request)?;
         place(kind, namespace, &mut object)?;
-        let given = metadata_text(&object, "name");
-        if given != name {
-            return Err(status::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
+        check_name(name, metadata_text(&object, "name"))?;
         let is_new = || self.store.get(&kind.resource, namespace, name).is_none();
-        let is_unversioned = metadata_text(&object, "resourceVersion").is_empty();
+        let is_unversioned = matches!(metadata_text(&object, "resourceVersion"), "" | "0");
         if is_unversioned && subresource.is_empty() && creates_on_update(kind) && is_new() {
             return self.create(kind, namespace, object, request);
         }
@@ -169,9 +180,15 @@ impl ApiServer {
                 return Err(status::not_found(&kind.group, &kind.plural, name));
             };
             let live = self.value_as(kind, &stored);
-            let new = edit(&live, request)?;
+            let mut new = edit(&live, request)?;
+            if request.is_patch
+                && metadata_text(&new, "resourceVersion") == metadata_text(&live, "resourceVersion")
+            {
+                // It is the one that the patch was laid upon, not one that the client named.
+                metadata_of(&mut new).remove("resourceVersion");
+            }
             let pinned = !metadata_text(&new, "resourceVersion").is_empty();
-            self.check_revision(kind, name, &live, &new)?;
+            self.check_revision(kind, name, &live, &new, request.is_patch)?;
             // Through the scale of a custom object nobody comes to own its replicas.
             let unowned = kind.custom.is_some() && subresource == "scale";
             let owned =
@@ -193,13 +210,14 @@ impl ApiServer {
         name: &str,
         live: &Value,
         new: &Value,
+        patched: bool,
     ) -> Result<(), Status> {
         let given = metadata_text(new, "resourceVersion");
         if !given.is_empty() && given != "0" && given != metadata_text(live, "resourceVersion") {
             return Err(status::modified(&kind.group, &kind.plural, name));
         }
         let (given, stored) = (metadata_text(new, "uid"), metadata_text(live, "uid"));
-        if !given.is_empty() && given != stored {
+        if !given.is_empty() && given != stored && !patched {
             let why = format!(
                 "Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"
             );
@@ -220,9 +238,10 @@ impl ApiServer {
     ) -> Result<Option<Written>, Status> {
         let name = metadata_text(live, "name").to_owned();
         let namespace = metadata_text(live, "namespace").to_owned();
+        let uid = metadata_text(&object, "uid").to_owned();
         keep_system_fields(live, &mut object);
         normalise::before_update(self, kind, live, &mut object, subresource)?;
-        self.set_defaults(kind, &mut object);
+        self.set_defaults(kind, &mut object, request.is_apply);
         let write =
             Write { kind, live: Some(live), object: None, operation: "UPDATE", subresource };
         admission::mutate(self, write, &mut object, request)?;
@@ -234,11 +253,19 @@ impl ApiServer {
             let bump = i64::from(counts);
             object["metadata"]["generation"] = (generation + bump).into();
         }
-        let causes = rules::update(kind, live, &object, subresource);
+        let mut causes = rules::update(kind, live, &object, subresource);
+        if request.is_patch && !uid.is_empty() && uid != metadata_text(live, "uid") {
+            // The registry and the strategy look at it, both.
+            let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
+            causes.extend([cause.clone(), cause]);
+        }
         if !causes.is_empty() {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
         admission::validate(self, Write { object: Some(&object), ..write }, request)?;
+        if subresource.is_empty() {
+            request.warnings.extend(pod_warnings::warnings(kind, &object));
+        }
         ssa::keep_timestamps(live, &mut object);
         object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         if object == **live {
@@ -251,7 +278,9 @@ impl ApiServer {
         if is_finished(&object) {
             let value = Arc::new(object.clone());
             normalise::reserve(self, kind, Some(live), None)?;
-            let gone = self.store.remove(&kind.resource, &key, seen, self.to_storage(kind, object));
+            // Watchers are told of the last state that was stored.
+            let last = self.to_storage(kind, (**live).clone());
+            let gone = self.store.remove(&kind.resource, &key, seen, last);
             if gone.is_err() {
                 return Ok(None);
             }
@@ -276,9 +305,20 @@ impl ApiServer {
         object: &mut Value,
         request: &mut Request,
     ) -> Result<(), Status> {
-        let Some(schema) = kind.schema() else { return Ok(()) };
         let cannot =
             |why: &str| status::bad_request(prune::not_handled(&kind.kind, &kind.version, why));
+        self.decode_or(kind, object, request, &cannot)
+    }
+
+    /// As [`Self::decode`], with what is answered to an object that does not fit.
+    pub(crate) fn decode_or(
+        &self,
+        kind: &Kind,
+        object: &mut Value,
+        request: &mut Request,
+        cannot: &dyn Fn(&str) -> Status,
+    ) -> Result<(), Status> {
+        let Some(schema) = kind.schema() else { return Ok(()) };
         if kind.custom.is_none()
             && let Some(error) = go_decode::go_type_error(&schema, object)
         {
@@ -297,6 +337,7 @@ impl ApiServer {
                 found.extend(unknown);
             } else {
                 found.splice(0..0, unknown);
+                json::in_order(&mut found, &request.body);
             }
             if request.validation == FieldValidation::Strict
                 && let Some(error) = prune::strict_error(&found, &[])
@@ -305,14 +346,19 @@ impl ApiServer {
             }
             request.warnings.extend(found);
         }
-        self.set_defaults(kind, object);
+        self.set_defaults(kind, object, request.is_apply);
         Ok(())
     }
 
-    fn set_defaults(&self, kind: &Kind, object: &mut Value) {
+    /// `keep_nulls`: what an apply sets to null is not taken for absent, and so refused.
+    fn set_defaults(&self, kind: &Kind, object: &mut Value, keep_nulls: bool) {
         let Some(schema) = kind.schema() else { return };
         if kind.custom.is_some() {
-            defaulting::default(&schema, object);
+            if keep_nulls {
+                defaulting::fill(&schema, object);
+            } else {
+                defaulting::default(&schema, object);
+            }
             return;
         }
         go_form(object, &schema);
@@ -384,9 +430,11 @@ impl ApiServer {
             return Ok(());
         }
         let why = if self.kinds.by_kind(version, found).is_some() {
+            let of = version.rsplit('/').next().unwrap_or_default();
             format!(
-                "converting ({version}.{found}) to ({}.{}): unknown conversion",
-                kind.group, kind.kind
+                "converting ({of}.{found}) to ({}.{}): unknown conversion",
+                kind.go_package(),
+                kind.kind
             )
         } else {
             format!(
@@ -409,7 +457,7 @@ impl ApiServer {
     }
 
     /// The namespace of a new object must be there and stay.
-    fn require_namespace(&self, kind: &Kind, namespace: &str) -> Result<(), Status> {
+    fn require_namespace(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
         if !kind.namespaced {
             return Ok(());
         }
@@ -419,7 +467,7 @@ impl ApiServer {
         };
         let found = self.store.value(&stored);
         if found["metadata"]["deletionTimestamp"].is_string() {
-            return Err(admission::namespace_terminating(kind, namespace));
+            return Err(admission::namespace_terminating(kind, namespace, name));
         }
         Ok(())
     }
@@ -430,18 +478,43 @@ fn object_kind(kind: &Kind, object: &Value) -> String {
     object.get("kind").and_then(Value::as_str).unwrap_or(&kind.kind).to_owned()
 }
 
+/// An object bears the name of its path.
+pub(crate) fn check_name(wanted: &str, given: &str) -> Result<(), Status> {
+    if given.is_empty() {
+        return Err(status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if given != wanted {
+        return Err(status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    Ok(())
+}
+
 /// Fills the namespace of the request in, or refuses another one.
 pub(crate) fn place(kind: &Kind, namespace: &str, object: &mut Value) -> Result<(), Status> {
     let metadata = metadata_of(object);
+    if kind.custom.is_some() {
+        // Metadata passes through its Go type, whatever the kind: what is empty there is not written.
+        metadata.retain(|name, value| match value {
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Null => name == "creationTimestamp",
+            Value::String(_) | Value::Number(_) | Value::Bool(_) => true,
+        });
+    }
     let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if kind.namespaced && given.is_empty() {
+    if !kind.namespaced {
+        // What has no namespace is not moved into one.
+        metadata.remove("namespace");
+    } else if given.is_empty() {
         metadata.insert("namespace".to_owned(), namespace.into());
     } else if given != namespace {
         return Err(status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
-    } else if given.is_empty() {
-        metadata.remove("namespace");
     }
     Ok(())
 }
@@ -449,7 +522,7 @@ pub(crate) fn place(kind: &Kind, namespace: &str, object: &mut Value) -> Result<
 /// The metadata map, made if it is not there.
 pub(crate) fn metadata_of(object: &mut Value) -> &mut Map<String, Value> {
     if !object["metadata"].is_object() {
-        object["metadata"] = json!({});
+        object["metadata"] = tree!({});
     }
     match &mut object["metadata"] {
         Value::Object(metadata) => metadata,

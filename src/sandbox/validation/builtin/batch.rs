@@ -41,6 +41,16 @@ fn job_spec(spec: &Value, path: &str, check: &mut Check) {
 /// A Job that has begun is done as it was asked for.
 pub(super) fn update_job(object: &Value, old: &Value, check: &mut Check) {
     let (new, old) = (&object["spec"], &old["spec"]);
+    // Upstream looks at the numbers of a changed Job twice.
+    for field in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    ] {
+        check.not_negative(new, field, "spec");
+    }
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex"] {
         check.immutable(&new[field], &old[field], &format!("spec.{field}"));
     }

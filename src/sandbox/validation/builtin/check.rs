@@ -54,6 +54,11 @@ impl Check {
         self.causes.push(Cause::invalid(path, value, detail));
     }
 
+    /// As `invalid`, for values that are shown otherwise than as JSON.
+    pub(super) fn invalid_shown(&mut self, path: &str, shown: &str, detail: &str) {
+        self.causes.push(Cause::invalid_shown(path, shown, detail));
+    }
+
     pub(super) fn required(&mut self, path: &str, detail: &str) {
         self.causes.push(Cause::required(path, detail));
     }

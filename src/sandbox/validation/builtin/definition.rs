@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::sandbox::validation::names;
 
 use super::check::{Check, each, join, list, text};
+use super::schema_rules;
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 
@@ -120,10 +121,14 @@ fn versions(spec: &Value, check: &mut Check) {
         let name = text(version, "name");
         unique &= known.insert(name);
         check.syntax(&join(&path, "name"), name, names::dns1035_label(name));
+        if versions.len() == 1 {
+            // The version of the days when there was one is looked at, too.
+            check.syntax("spec.version", name, names::dns1035_label(name));
+        }
     }
-    let shown = if versions.is_empty() { &Value::Null } else { &spec["versions"] };
+    let shown = shown_versions(versions);
     if !unique {
-        check.invalid("spec.versions", shown, "must contain unique version names");
+        check.invalid_shown("spec.versions", &shown, "must contain unique version names");
     }
     let storage: Vec<&str> = versions
         .iter()
@@ -131,11 +136,8 @@ fn versions(spec: &Value, check: &mut Check) {
         .map(|version| text(version, "name"))
         .collect();
     if storage.len() != 1 {
-        check.invalid(
-            "spec.versions",
-            shown,
-            "must have exactly one version marked as storage version",
-        );
+        let detail = "must have exactly one version marked as storage version";
+        check.invalid_shown("spec.versions", &shown, detail);
     }
     let stored = "status.storedVersions";
     if storage.is_empty() {
@@ -162,11 +164,33 @@ fn versions(spec: &Value, check: &mut Check) {
         if schema.is_null() {
             check.required(&join(&path, "schema.openAPIV3Schema"), "");
         } else {
-            if text(schema, "type") != "object" {
+            if text(schema, "type").is_empty() {
+                check.required(&join(&schema_path, "type"), "must not be empty at the root");
+            } else if text(schema, "type") != "object" {
                 let detail = "must be object at the root";
                 check.invalid(&join(&schema_path, "type"), &text(schema, "type").into(), detail);
             } else {
+                let before = check.causes.len();
                 structural(schema, &schema_path, true, check);
+                if check.causes.len() == before {
+                    schema_rules::contents(schema, &schema_path, check);
+                }
+            }
+        }
+        let at_subresources = path_of("subresources");
+        let scale = &version["subresources"]["scale"];
+        schema_rules::scale(scale, &join(&at_subresources, "scale"), check);
+        if version["deprecationWarning"].is_string() && version["deprecated"] != true {
+            let detail = "can only be set for deprecated versions";
+            let path = join(&path, "deprecationWarning");
+            check.invalid(&path, &version["deprecationWarning"], detail);
+        }
+        for (at, field) in list(&version["selectableFields"]).iter().enumerate() {
+            let json_path = text(field, "jsonPath");
+            if !schema_rules::refers(schema, json_path) {
+                let path = format!("{}[{at}].jsonPath", path_of("selectableFields"));
+                let detail = "is an invalid path: does not refer to a valid field";
+                check.invalid(&path, &json_path.into(), detail);
             }
         }
         for (at, column) in list(&version["additionalPrinterColumns"]).iter().enumerate() {
@@ -177,6 +201,28 @@ fn versions(spec: &Value, check: &mut Check) {
             );
         }
     }
+}
+
+/// The versions as the API server's Go structs print, their schemas left to themselves.
+fn shown_versions(versions: &[Value]) -> String {
+    if versions.is_empty() {
+        return "null".to_owned();
+    }
+    let shown: Vec<String> = versions
+        .iter()
+        .map(|version| {
+            let flag = |field: &str| version[field] == true;
+            format!(
+                "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}",
+                version["name"],
+                flag("served"),
+                flag("storage"),
+                flag("deprecated"),
+                version["deprecationWarning"],
+            )
+        })
+        .collect();
+    format!("[{}]", shown.join(","))
 }
 
 fn printer_column(column: &Value, path: &str, check: &mut Check) {
@@ -214,6 +260,7 @@ fn structural(schema: &Value, path: &str, root: bool, check: &mut Check) {
         }
         _ => {}
     }
+    schema_rules::node(schema, path, root, check);
     if let Some(pattern) = schema["pattern"].as_str()
         && let Err(error) = Regex::new(pattern)
     {

@@ -15,7 +15,9 @@ mod networking;
 mod pod;
 mod rbac;
 mod resources;
+mod schema_rules;
 mod service;
+mod small;
 mod workload;
 
 use serde_json::Value;
@@ -46,16 +48,24 @@ fn free(_: &Value, _: &Value, _: &mut Check) {}
 
 const APPS: &str = "apps";
 const RBAC: &str = "rbac.authorization.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
 static TABLE: &[Row] = &[
     row("", "ConfigMap", config::config_map, config::update_config_map),
+    row("", "Event", small::event, free),
+    row("", "LimitRange", small::limit_range, free),
+    row("", "PersistentVolume", small::persistent_volume, small::update_persistent_volume),
     row("", "PersistentVolumeClaim", resources::claim, resources::update_claim),
     row("", "Pod", workload::pod, workload::update_pod),
-    row("", "ResourceQuota", resources::quota, free),
+    row("", "PodTemplate", small::pod_template, free),
+    row("", "ReplicationController", small::replication_controller, free),
+    row("", "ResourceQuota", resources::quota, resources::update_quota),
     row("", "Secret", config::secret, config::update_secret),
     row("", "Service", service::service, service::update),
+    row(ADMISSION, "MutatingAdmissionPolicy", small::mutating_policy, free),
+    row(ADMISSION, "MutatingAdmissionPolicyBinding", small::mutating_binding, free),
     row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks, free),
     row(ADMISSION, "ValidatingAdmissionPolicy", admission::policy, free),
     row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::binding, free),
@@ -67,6 +77,8 @@ static TABLE: &[Row] = &[
         create: definition::name,
         compare: definition::update,
     },
+    row("apiregistration.k8s.io", "APIService", small::api_service, free),
+    row(APPS, "ControllerRevision", small::controller_revision, small::update_controller_revision),
     row(APPS, "DaemonSet", workload::daemon_set, workload::update_selector),
     row(APPS, "Deployment", workload::deployment, workload::update_selector),
     row(APPS, "ReplicaSet", workload::replica_set, workload::update_selector),
@@ -74,22 +86,35 @@ static TABLE: &[Row] = &[
     row("autoscaling", "HorizontalPodAutoscaler", resources::autoscaler, free),
     row("batch", "CronJob", batch::cron_job, free),
     row("batch", "Job", batch::job, batch::update_job),
-    row("discovery.k8s.io", "EndpointSlice", unchecked, networking::update_slice),
+    row("certificates.k8s.io", "CertificateSigningRequest", small::signing_request, free),
+    row("coordination.k8s.io", "Lease", small::lease, free),
+    row("discovery.k8s.io", "EndpointSlice", small::endpoint_slice, networking::update_slice),
+    row("events.k8s.io", "Event", small::event, free),
+    row("flowcontrol.apiserver.k8s.io", "FlowSchema", small::flow_schema, free),
+    row("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", small::priority_level, free),
     row(NETWORKING, "Ingress", networking::ingress, free),
-    row(NETWORKING, "IngressClass", unchecked, networking::update_class),
+    row(NETWORKING, "IPAddress", small::ip_address, free),
+    row(NETWORKING, "IngressClass", small::ingress_class, networking::update_class),
     row(NETWORKING, "NetworkPolicy", networking::policy, free),
+    row(NETWORKING, "ServiceCIDR", small::service_cidr, free),
+    row("node.k8s.io", "RuntimeClass", small::runtime_class, small::update_runtime_class),
     row("policy", "PodDisruptionBudget", resources::disruption_budget, free),
     row(RBAC, "ClusterRole", rbac::cluster_role, free),
     row(RBAC, "ClusterRoleBinding", rbac::cluster_binding, rbac::update_binding),
     row(RBAC, "Role", rbac::role, free),
     row(RBAC, "RoleBinding", rbac::binding, rbac::update_binding),
-    row(
-        "scheduling.k8s.io",
-        "PriorityClass",
-        resources::priority_class,
-        resources::update_priority_class,
-    ),
-    row("storage.k8s.io", "StorageClass", unchecked, resources::update_storage_class),
+    Row {
+        group: "scheduling.k8s.io",
+        kind: "PriorityClass",
+        validate: unchecked,
+        create: resources::priority_class,
+        compare: resources::update_priority_class,
+    },
+    row("resource.k8s.io", "ResourceSlice", small::resource_slice, free),
+    row(STORAGE, "CSIStorageCapacity", small::storage_capacity, free),
+    row(STORAGE, "StorageClass", small::storage_class, resources::update_storage_class),
+    row(STORAGE, "VolumeAttachment", small::volume_attachment, free),
+    row(STORAGE, "VolumeAttributesClass", small::attributes_class, free),
 ];
 
 fn find(group: &str, kind: &str) -> Option<&'static Row> {
@@ -113,6 +138,17 @@ pub fn validate(group: &str, kind: &str, object: &Value) -> Vec<Cause> {
     if let Some(row) = find(group, kind) {
         (row.validate)(object, &mut check);
         (row.create)(object, &mut check);
+    }
+    check.causes
+}
+
+/// Checks an update of a status.
+pub fn validate_status(group: &str, kind: &str, object: &Value) -> Vec<Cause> {
+    let mut check = Check::default();
+    match (group, kind) {
+        ("", "Service") => service::status(object, &mut check),
+        (NETWORKING, "Ingress") => service::load_balancer(object, &mut check),
+        _ => {}
     }
     check.causes
 }

@@ -55,7 +55,35 @@ pub(super) fn quota(object: &Value, check: &mut Check) {
         if size(amount).is_some_and(|size| size < 0) {
             check.invalid(&path, &shown(amount).into(), "must be greater than or equal to 0");
         }
+        // Things are counted in whole numbers; only what a pod asks for comes in parts.
+        let parts = ["cpu", "memory", "storage"].iter().any(|part| name.contains(part));
+        if !parts && size(amount).is_some_and(|size| size % 1_000 != 0) {
+            let canonical = crate::sandbox::quantity::canonical(&shown(amount));
+            check.invalid(&path, &canonical.unwrap_or_default().into(), "must be an integer");
+        }
     }
+    let scopes = &object["spec"]["scopes"];
+    const OF_PODS: &[&str] = &[
+        "pods",
+        "cpu",
+        "memory",
+        "requests.cpu",
+        "requests.memory",
+        "limits.cpu",
+        "limits.memory",
+    ];
+    for scope in list(scopes) {
+        let allowed: &[&str] = if scope == "BestEffort" { &["pods"] } else { OF_PODS };
+        let mut hard = object["spec"]["hard"].as_object().into_iter().flatten();
+        if hard.any(|(name, _)| !allowed.contains(&name.as_str())) {
+            check.invalid("spec.scopes", scopes, "unsupported scope applied to resource");
+        }
+    }
+}
+
+/// A quota stays with its scopes.
+pub(super) fn update_quota(object: &Value, old: &Value, check: &mut Check) {
+    check.immutable(&object["spec"]["scopes"], &old["spec"]["scopes"], "spec.scopes");
 }
 
 pub(super) fn claim(object: &Value, check: &mut Check) {
@@ -105,6 +133,7 @@ pub(super) fn update_claim(object: &Value, old: &Value, check: &mut Check) {
     let bound_now = text(old, "volumeName").is_empty();
     if fixed.iter().any(|field| !same(&new[*field], &old[*field]))
         || (!bound_now && !same(&new["volumeName"], &old["volumeName"]))
+        || (object["status"]["phase"] != "Bound" && !same(&new["resources"], &old["resources"]))
     {
         check.forbidden("spec", RULE);
     }
@@ -137,7 +166,7 @@ pub(super) fn autoscaler(object: &Value, check: &mut Check) {
     let target = &spec["scaleTargetRef"];
     check.present(target, "kind", "spec.scaleTargetRef");
     check.present(target, "name", "spec.scaleTargetRef");
-    if !text(target, "apiVersion").contains('/') && object["apiVersion"] == "autoscaling/v2" {
+    if !text(target, "apiVersion").contains('/') {
         let detail = "apiVersion must specify API group";
         check.invalid("spec.scaleTargetRef.apiVersion", &text(target, "apiVersion").into(), detail);
     }
@@ -189,6 +218,10 @@ pub(super) fn disruption_budget(object: &Value, check: &mut Check) {
         check.causes.push(Cause::invalid_shown("spec", &shown, detail));
     }
     int_or_percent(min, "spec.minAvailable", check);
+    let share = min.as_str().and_then(|text| text.strip_suffix('%')?.parse::<u64>().ok());
+    if share.is_some_and(|share| share > 100) {
+        check.invalid("spec.minAvailable", min, "must not be greater than 100%");
+    }
     // With both set, upstream looks at the first alone.
     if min.is_null() {
         int_or_percent(max, "spec.maxUnavailable", check);
@@ -204,8 +237,9 @@ pub(super) fn priority_class(object: &Value, check: &mut Check) {
     if name.starts_with("system-") {
         if !["system-cluster-critical", "system-node-critical"].contains(&name) {
             let detail = "priority class names with 'system-' prefix are reserved for system use only. \
-                          error: system priority class is not known";
-            check.forbidden("metadata.name", detail);
+                          error: ";
+            let detail = format!("{detail}{name} is not a known system priority class");
+            check.forbidden("metadata.name", &detail);
         }
     } else if object["value"].as_i64().is_some_and(|value| value > 1_000_000_000) {
         let detail = "maximum allowed value of a user defined priority is 1000000000";
@@ -221,11 +255,8 @@ pub(super) fn update_priority_class(object: &Value, old: &Value, check: &mut Che
 }
 
 pub(super) fn update_storage_class(object: &Value, old: &Value, check: &mut Check) {
-    for field in ["parameters", "provisioner"] {
-        if !same(&object[field], &old[field]) {
-            check.forbidden(field, &format!("updates to {field} are forbidden."));
-        }
-    }
+    check.immutable(&object["parameters"], &old["parameters"], "parameters");
+    check.immutable(&object["provisioner"], &old["provisioner"], "provisioner");
     check.immutable(&object["reclaimPolicy"], &old["reclaimPolicy"], "reclaimPolicy");
     check.immutable(&object["volumeBindingMode"], &old["volumeBindingMode"], "volumeBindingMode");
 }

@@ -47,6 +47,34 @@ pub(super) fn service(object: &Value, check: &mut Check) {
         check.invalid("spec.externalTrafficPolicy", &policy.into(), detail);
     }
     check.one_of(spec, "internalTrafficPolicy", "spec", &["Cluster", "Local"]);
+    let spread = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    check.one_of(spec, "trafficDistribution", "spec", &spread);
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        check.invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], detail);
+    }
+    let ranges = list(&spec["loadBalancerSourceRanges"]);
+    if !ranges.is_empty() && kind != "LoadBalancer" {
+        let detail = "may only be used when `type` is 'LoadBalancer'";
+        check.forbidden("spec.LoadBalancerSourceRanges", detail);
+    }
+    for (at, range) in ranges.iter().enumerate() {
+        if range.as_str().is_none_or(|range| !is_cidr(range)) {
+            let path = format!("spec.LoadBalancerSourceRanges[{at}]");
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            check.invalid(&path, range, detail);
+        }
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.trim().split_once('/') else { return false };
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u32>().is_ok_and(|bits| bits <= most)
 }
 
 fn external_name(spec: &Value, check: &mut Check) {
@@ -113,5 +141,28 @@ pub(super) fn update(object: &Value, old: &Value, check: &mut Check) {
     let (class, class_before) = (&new["loadBalancerClass"], &old["loadBalancerClass"]);
     if class != class_before && new["type"] == "LoadBalancer" && old["type"] == "LoadBalancer" {
         check.invalid("spec.loadBalancerClass", class, "may not change once set");
+    }
+}
+
+/// What a load balancer may say of a Service.
+pub(super) fn status(object: &Value, check: &mut Check) {
+    let points = list(&object["status"]["loadBalancer"]["ingress"]);
+    if !points.is_empty() && object["spec"]["type"] != "LoadBalancer" {
+        let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+        check.forbidden("status.loadBalancer.ingress", detail);
+    }
+    load_balancer(object, check);
+}
+
+/// The addresses of a load balancer in a status.
+pub(super) fn load_balancer(object: &Value, check: &mut Check) {
+    for (point, path) in each(&object["status"]["loadBalancer"], "ingress", "status.loadBalancer") {
+        let (ip, hostname) = (text(point, "ip"), text(point, "hostname"));
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+            check.invalid(&join(&path, "ip"), &ip.into(), NOT_AN_ADDRESS);
+        }
+        if !hostname.is_empty() {
+            check.syntax(&join(&path, "hostname"), hostname, names::dns1123_subdomain(hostname));
+        }
     }
 }

@@ -67,7 +67,10 @@ pub struct Expression {
 impl Expression {
     /// Compiles; a failure is told by `broken` and by every evaluation.
     pub fn new(source: &str) -> Self {
-        Self { program: Program::compile(source).map_err(|error| error.to_string()) }
+        Self {
+            program: Program::compile(source)
+                .map_err(|error| error.to_string().replace("\n|", "\n |")),
+        }
     }
 
     /// Why it does not compile.
