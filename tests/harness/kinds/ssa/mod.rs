@@ -7,6 +7,7 @@
 
 mod authz;
 mod bed;
+mod beside;
 mod play;
 mod proto;
 mod random;
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         }
     }
     trials.push(Trial::test("ssa/random_sequences", random::run));
+    trials.push(Trial::test("ssa/random_sequences_beside_the_server", beside::run));
     trials
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<(), Failed> {
     let mut wrong = Vec::new();
     let mut n_requests = 0;
     for seed in first..first + count {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut random = Random::of(seed);
         let resource = ["configmaps", "services", "deployments", "widgets"][(seed % 4) as usize];
         let name = format!("r{seed}");
         let mut live: Option<Value> = None;
@@ -102,6 +102,11 @@ fn guard(step: &mut Step, live: &Value) -> bool {
 pub(crate) struct Random(u64);
 
 impl Random {
+    /// The sequence of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -113,7 +118,7 @@ impl Random {
         (self.next() % limit as u64) as usize
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
@@ -122,7 +127,13 @@ impl Random {
     }
 }
 
-fn next_step(random: &mut Random, resource: &str, name: &str, live: Option<&Value>) -> Step {
+/// The next request about an object, from what it is.
+pub(crate) fn next_step(
+    random: &mut Random,
+    resource: &str,
+    name: &str,
+    live: Option<&Value>,
+) -> Step {
     let manager = (*random.pick(&MANAGERS)).to_owned();
     let mut step = Step {
         op: Op::Apply,
@@ -179,7 +190,11 @@ fn next_step(random: &mut Random, resource: &str, name: &str, live: Option<&Valu
             step.body = json_patch_of(live, &object, random);
         }
         _ => {
-            step.op = if resource == "widgets" { Op::MergePatch } else { Op::StrategicPatch };
+            step.op = if ["widgets", "gateways"].contains(&resource) {
+                Op::MergePatch
+            } else {
+                Op::StrategicPatch
+            };
             step.body = patch_of(object, random);
         }
     }
@@ -253,6 +268,13 @@ fn complete(object: &mut Value, resource: &str) {
         "services" if object["spec"].get("ports").is_none() => {
             object["spec"]["ports"] = json!([{"name": "base", "port": 1, "protocol": "TCP"}]);
         }
+        "gateways" => {
+            object["spec"]["gatewayClassName"] = json!("nobody");
+            if object["spec"].get("listeners").is_none() {
+                object["spec"]["listeners"] =
+                    json!([{"name": "a", "port": 80, "protocol": "HTTP"}]);
+            }
+        }
         "deployments" => {
             object["spec"]["selector"] = json!({"matchLabels": {"app": "x"}});
             object["spec"]["template"]["metadata"]["labels"]["app"] = json!("x");
@@ -270,6 +292,7 @@ fn object(random: &mut Random, resource: &str, name: &str) -> Value {
         "configmaps" => ("v1", "ConfigMap"),
         "services" => ("v1", "Service"),
         "deployments" => ("apps/v1", "Deployment"),
+        "gateways" => ("gateway.networking.k8s.io/v1", "Gateway"),
         _ => ("ssa.example.com/v1", "Widget"),
     };
     let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
@@ -287,6 +310,7 @@ fn object(random: &mut Random, resource: &str, name: &str) -> Value {
         }
         "services" => object["spec"] = service(random),
         "deployments" => object["spec"] = deployment(random),
+        "gateways" => object["spec"] = gateway(random),
         _ => {
             object["spec"] = widget(random);
             if random.chance(50) {
@@ -341,6 +365,60 @@ fn service(random: &mut Random) -> Value {
         spec.insert("publishNotReadyAddresses".to_owned(), json!(true));
     }
     Value::Object(spec)
+}
+
+/// A Gateway that no controller cares for; some of its listeners are refused.
+fn gateway(random: &mut Random) -> Value {
+    let mut spec = json!({});
+    if random.chance(50) {
+        spec["gatewayClassName"] = json!(*random.pick(&["nobody", "nothing"]));
+    }
+    let mut listeners = Vec::new();
+    for (name, port) in [("a", 80), ("b", 8080), ("c", 443)] {
+        if random.chance(50) {
+            let mut item = json!({
+                "name": name, "port": port, "protocol": *random.pick(&["HTTP", "HTTP", "TCP", "HTTPS"]),
+            });
+            if random.chance(40) {
+                item["hostname"] = json!(*random.pick(&["a.example.com", "*.example.com", "bad_"]));
+            }
+            if random.chance(30) {
+                item["allowedRoutes"] = random
+                    .pick(&[
+                        json!({"namespaces": {"from": "All"}}),
+                        json!({"kinds": [{"kind": "HTTPRoute"}]}),
+                    ])
+                    .clone();
+            }
+            if random.chance(20) {
+                item["tls"] = random
+                    .pick(&[
+                        json!({"mode": "Terminate", "certificateRefs": [{"name": "s"}]}),
+                        json!({"mode": "Passthrough"}),
+                    ])
+                    .clone();
+            }
+            listeners.push(item);
+        }
+    }
+    if random.chance(40) {
+        listeners.reverse();
+    }
+    if !listeners.is_empty() {
+        spec["listeners"] = Value::Array(listeners);
+    }
+    if random.chance(20) {
+        spec["addresses"] = random
+            .pick(&[
+                json!([{"value": "10.0.0.1"}]),
+                json!([{"type": "Hostname", "value": "a.example.com"}, {"value": "10.0.0.2"}]),
+            ])
+            .clone();
+    }
+    if random.chance(15) {
+        spec["infrastructure"]["labels"] = words(random, 2);
+    }
+    spec
 }
 
 fn deployment(random: &mut Random) -> Value {
