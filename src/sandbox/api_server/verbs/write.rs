@@ -346,7 +346,13 @@ impl ApiServer {
             }
             request.warnings.extend(found);
         }
+        // An empty list of managedFields gives all ownership up: the Go form would drop it.
+        let given_up = kind.custom.is_none()
+            && object.pointer("/metadata/managedFields").is_some_and(|it| *it == tree!([]));
         self.set_defaults(kind, object, request.is_apply);
+        if given_up {
+            object["metadata"]["managedFields"] = tree!([]);
+        }
         Ok(())
     }
 
