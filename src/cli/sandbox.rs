@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use super::args::{Form, Grants};
 use super::start::{Start, listen};
 use crate::base::diagnostic::Diagnostic;
-use crate::engine::serve::{ServeOptions, serve};
+use crate::engine::serve::{ServeOptions, coverage, serve};
 use crate::report::ReportOptions;
 
 /// Flags of `sandbox`.
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// The kubeconfig that `--from-context` looks into [default: KUBECONFIG, ~/.kube/config]
     #[arg(long, value_name = "FILE", requires = "from_context")]
     from_kubeconfig: Option<PathBuf>,
+    /// Print what the sandbox models of a cluster and what it does not, and end
+    #[arg(long)]
+    coverage: bool,
     /// How many nodes it has
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50))]
     nodes: u8,
@@ -52,6 +55,10 @@ pub(super) struct Args {
 
 /// `meshscript sandbox`
 pub(super) fn run(start: &Start, args: &Args) -> Result<u8, Diagnostic> {
+    if args.coverage {
+        start.print(&coverage());
+        return Ok(0);
+    }
     let mut settings = start.settings(&Grants::default())?;
     settings.target.context.clone_from(&args.from_context);
     settings.target.kubeconfig.clone_from(&args.from_kubeconfig);

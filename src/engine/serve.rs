@@ -50,6 +50,11 @@ impl From<ServeError> for Diagnostic {
     }
 }
 
+/// What a sandbox models of a cluster and what it does not.
+pub fn coverage() -> String {
+    crate::sandbox::coverage::text()
+}
+
 /// Serves a sandbox and its load balancers until the run is ended; `ready` is told where it listens, and how long it took
 /// to get there; `traffic` of each address of the cluster that this machine reaches from then on, and of each that goes.
 ///

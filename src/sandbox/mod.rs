@@ -11,6 +11,7 @@ mod builtin;
 mod cluster;
 mod control;
 pub mod controllers;
+pub mod coverage;
 pub mod data_plane;
 pub mod faults;
 mod go_form;

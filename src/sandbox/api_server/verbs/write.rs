@@ -122,6 +122,7 @@ impl ApiServer {
             return Ok(Written { object: Arc::new(object), created: true });
         }
         normalise::reserve(self, kind, None, Some(&object))?;
+        self.note_what_only_lies_there(kind, &object);
         let stored = self
             .store
             .put(&kind.resource, key, None, self.to_storage(kind, object))
@@ -452,6 +453,25 @@ impl ApiServer {
             "{found} in version \"{version}\" cannot be handled as a {}: {why}",
             kind.kind
         )))
+    }
+
+    /// Objects that a cluster acts upon and the sandbox only stores are noted for the end of the run.
+    fn note_what_only_lies_there(&self, kind: &Kind, object: &Value) {
+        let name = metadata_text(object, "name");
+        let what = match (kind.group.as_str(), kind.plural.as_str()) {
+            ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings") => {
+                format!("changes by MutatingAdmissionPolicyBinding {name}")
+            }
+            ("apiregistration.k8s.io", "apiservices") if object["spec"]["service"].is_object() => {
+                format!("requests to APIService {name}")
+            }
+            ("certificates.k8s.io", "certificatesigningrequests") => {
+                format!("the signer of CertificateSigningRequest {name}")
+            }
+            ("resource.k8s.io", "resourceclaims") => format!("devices for ResourceClaim {name}"),
+            _ => return,
+        };
+        self.note_not_modelled(&what);
     }
 
     /// Objects are stored in one version of their kind, whatever the version of the request.
