@@ -241,13 +241,22 @@ impl Ground for Real {
     }
 
     async fn another_change(&self, namespaces: &BTreeSet<String>) -> bool {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(60) {
-            let news = self.changes.news.notified();
+        for _ in 0..4 {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(8) {
+                let news = self.changes.news.notified();
+                if self.last_change(namespaces).is_some_and(|last| last >= began) {
+                    return true;
+                }
+                let _ = tokio::time::timeout(Duration::from_millis(500), news).await;
+            }
+            // istiod looks at a Gateway's Services again only when it pushes, for whatever reason.
+            if let Err(why) = self.barrier().await {
+                println!("the marker: {why}");
+            }
             if self.last_change(namespaces).is_some_and(|last| last >= began) {
                 return true;
             }
-            let _ = tokio::time::timeout(Duration::from_millis(500), news).await;
         }
         false
     }

@@ -8,12 +8,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Request;
 use http_body_util::BodyExt as _;
+use regex::Regex;
 use serde_json::{Value, json};
 
 /// The word of a case that a run's own name replaces.
@@ -431,6 +433,12 @@ fn normalise(value: &mut Value) {
             };
             each("parents", order_refusals);
             each("listeners", forget_before_conflict);
+            // The parents of a route stand in the order in which istiod first saw them.
+            if let Some(Value::Array(parents)) = fields.get_mut("parents") {
+                parents.sort_by_key(|parent| {
+                    (parent["controllerName"].to_string(), parent["parentRef"].to_string())
+                });
+            }
             fields.values_mut().for_each(normalise);
         }
         Value::Array(items) => items.iter_mut().for_each(normalise),
@@ -459,19 +467,24 @@ fn forget_before_conflict(listener: &mut Value) {
     }
 }
 
-/// Addresses become what they are.
-fn masked(out: &str) -> String {
-    let mut out = out.to_owned();
-    for (pattern, mask) in [
+/// Addresses, and what they become.
+static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    [
         (r"\b10\.96\.\d+\.\d+\b", "CLUSTER-IP"),
         (r"\b172\.18\.201\.\d+\b", "LOAD-BALANCER"),
         (r"\b240\.240\.\d+\.\d+\b", "AUTO-ADDRESS"),
         (r"\b2001:2::[0-9a-f:]+", "AUTO-ADDRESS-6"),
-    ] {
-        let pattern = regex::Regex::new(pattern).expect("a pattern of this file");
-        out = pattern.replace_all(&out, mask).into_owned();
-    }
-    out
+    ]
+    .into_iter()
+    .map(|(pattern, mask)| (Regex::new(pattern).expect("a pattern of this file"), mask))
+    .collect()
+});
+
+/// Addresses become what they are.
+fn masked(out: &str) -> String {
+    MASKS
+        .iter()
+        .fold(out.to_owned(), |out, (pattern, mask)| pattern.replace_all(&out, *mask).into_owned())
 }
 
 /// A Secret (or ConfigMap, for authorities) with a fresh self-signed certificate.

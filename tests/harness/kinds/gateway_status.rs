@@ -47,7 +47,7 @@ impl Ground for Stage {
     }
 
     async fn rest(&self, _: &BTreeSet<String>) {
-        self.cluster.clock().sleep(Duration::from_secs(10)).await;
+        self.cluster.clock().sleep(Duration::from_secs(4)).await;
     }
 
     async fn another_change(&self, _: &BTreeSet<String>) -> bool {
@@ -110,12 +110,7 @@ fn run(path: &Path) -> Result<(), Failed> {
     stage.n_played += 1;
     let id = format!("c{}", stage.n_played);
     #[expect(clippy::disallowed_methods, reason = "a test is its own program")]
-    let actual = stage.runtime.block_on(async {
-        let shown = play(&stage, &id, &source, "").await;
-        // The namespaces go before the next case begins.
-        stage.cluster.clock().sleep(Duration::from_secs(20)).await;
-        shown
-    })?;
+    let actual = stage.runtime.block_on(play(&stage, &id, &source, ""))?;
     let missing = stage.cluster.not_modelled();
     STAGES.lock().push(stage);
     if actual != expected {
