@@ -27,7 +27,8 @@ const SUBRESOURCES: &[&str] = &[
 const MISSING: &[&str] = &[
     "API aggregation: an APIService is stored, requests are not passed on",
     "conversion of custom objects by webhook: only the strategy None converts",
-    "changes by mutating webhooks and MutatingAdmissionPolicies; webhooks are called for their verdict alone",
+    "changes by mutating webhooks and MutatingAdmissionPolicies",
+    "admission webhooks at a URL, and what webhooks of other Services than istiod's and MetalLB's say",
     "the `authorizer` variable of admission policies, and type checks and cost limits of CEL expressions",
     "server-side apply to `scale`",
     "component statuses, OpenAPI v2, answers in protobuf or CBOR",
