@@ -63,6 +63,36 @@ pub(super) fn compare(case: &str, recorded: &str, ours: &str) -> Result<(), Fail
     Err(format!("{} of {} steps differ\n{}", wrong.len(), ours.len(), wrong.join("\n")).into())
 }
 
+/// How often the real server is asked before an answer counts as another one.
+const TURNS: usize = 5;
+
+/// Fails with the steps that the real server answers otherwise than it was recorded, in every turn.
+pub(super) fn witness(
+    recorded: &str,
+    play: impl Fn(usize) -> Result<String, Failed>,
+) -> Result<(), Failed> {
+    let recorded = steps(recorded);
+    let mut open: Vec<usize> = (0..recorded.len()).collect();
+    let mut told = Vec::new();
+    for turn in 0..TURNS {
+        let answered = steps(&play(turn)?);
+        if recorded.iter().map(|(head, _)| head).ne(answered.iter().map(|(head, _)| head)) {
+            return Err("the recording is of another script: BLESS=1 on the test bed".into());
+        }
+        open.retain(|at| recorded[*at] != answered[*at]);
+        let tell = |at: &usize| {
+            let (head, before) = &recorded[*at];
+            let differs = harness::difference(before, &answered[*at].1);
+            format!("step {}: {head}\n{differs}", at + 1)
+        };
+        told = open.iter().map(tell).collect();
+        if told.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(format!("the real server answers otherwise than recorded\n{}", told.join("\n")).into())
+}
+
 /// The steps' lines with what was answered.
 fn steps(text: &str) -> Vec<(String, String)> {
     let parts = format!("\n{text}");

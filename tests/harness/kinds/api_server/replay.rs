@@ -24,13 +24,14 @@ struct Answer {
     text: String,
 }
 
-/// The answers to all steps, one after the other.
+/// The answers to all steps, one after the other. Each of several `turn`s has names of its own.
 pub(super) async fn replay(
     client: kube::Client,
     case: &str,
     steps: &[Step],
+    turn: usize,
 ) -> Result<String, Failed> {
-    let namespace = format!("case-{}-{}", case.replace('_', "-"), std::process::id());
+    let namespace = format!("case-{}-{}{turn}", case.replace('_', "-"), std::process::id());
     let mut variables = Variables::default();
     variables.set("NS", &namespace);
     let mut watches = BTreeMap::new();
