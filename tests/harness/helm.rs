@@ -77,6 +77,10 @@ impl Helm {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
+        // The test bed names folders that all share: what one case fetched would answer for another.
+        for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env_remove(name);
+        }
         command
     }
 

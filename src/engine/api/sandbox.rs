@@ -18,6 +18,17 @@ type Answer = Result<Dynamic, Diagnostic>;
 const ERRORS: &str =
     "`Argument` on a cluster that is no sandbox, and for an argument that makes no sense.";
 
+/// What goes with the behaviour of an image or a pod.
+const FAULT_OPTIONS: &[Param] = &[
+    Param::optional(
+        "message",
+        Kind::String,
+        "not found, in containerd's words",
+        "what the registry answers, for `unpullable`",
+    ),
+    Param::optional("exit_code", Kind::Int, "1", "how the container ends, for `crash`"),
+];
+
 /// The rows.
 pub static FUNCTIONS: &[Function] = &[
     Function {
@@ -34,15 +45,7 @@ pub static FUNCTIONS: &[Function] = &[
                 "`unpullable`, `crash`, `unready`, or `works` to end it",
             ),
         ],
-        options: &[
-            Param::optional(
-                "message",
-                Kind::String,
-                "not found, in containerd's words",
-                "what the registry answers, for `unpullable`",
-            ),
-            Param::optional("exit_code", Kind::Int, "1", "how the container ends, for `crash`"),
-        ],
+        options: FAULT_OPTIONS,
         returns: "`()`",
         errors: ERRORS,
         effect: Effect::Write,
@@ -63,15 +66,7 @@ pub static FUNCTIONS: &[Function] = &[
                 "`crash`, `unready`, `unpullable`, or `works` to end it",
             ),
         ],
-        options: &[
-            Param::optional(
-                "message",
-                Kind::String,
-                "not found, in containerd's words",
-                "what the registry answers, for `unpullable`",
-            ),
-            Param::optional("exit_code", Kind::Int, "1", "how the container ends, for `crash`"),
-        ],
+        options: FAULT_OPTIONS,
         returns: "`()`",
         errors: ERRORS,
         effect: Effect::Write,
