@@ -8,8 +8,8 @@
 //!
 //! `NAME.out` holds the answers. The sandbox's are compared with them; `differences.yaml` lists where they may differ and
 //! why. On the test bed (`MESHBED_KUBECONFIG` names the real server) the same requests go to the real server again, whose
-//! answers must be the recorded ones, in one of a few turns: some hang on which of its controllers came first. With `BLESS=1`
-//! they are recorded anew.
+//! answers must be the recorded ones, in one of a few turns and but for `moments.yaml`: some hang on which of its
+//! controllers came first. With `BLESS=1` they are recorded anew.
 
 mod compare;
 mod normalise;
@@ -98,7 +98,7 @@ fn run(path: &Path) -> Result<(), Failed> {
         if std::env::var_os("BLESS").is_some() || !recording.exists() {
             harness::expect(&recording, &play(0)?)?;
         } else {
-            compare::witness(&std::fs::read_to_string(&recording)?, play)?;
+            compare::witness(&case, &std::fs::read_to_string(&recording)?, play)?;
         }
     }
     let ours = on_sandbox(&case, &steps)?;
