@@ -27,6 +27,8 @@ pub(super) struct Composer<'a> {
     anchors: HashMap<&'a str, Anchor>,
     tag_handles: Vec<(String, String)>,
     depth: usize,
+    /// The most levels that there may be.
+    deepest: usize,
     started: bool,
     /// Nodes made so far, and how many of them came from aliases.
     n_nodes: usize,
@@ -42,12 +44,18 @@ struct Properties<'a> {
 
 impl<'a> Composer<'a> {
     pub(super) fn new(text: &'a str) -> Result<Self, YamlError> {
+        Self::within(text, MAX_DEPTH)
+    }
+
+    /// A composer of a text that may have so many levels.
+    pub(super) fn within(text: &'a str, deepest: usize) -> Result<Self, YamlError> {
         check_characters(text)?;
         Ok(Self {
             scanner: Scanner::new(text),
             anchors: HashMap::new(),
             tag_handles: Vec::new(),
             depth: 0,
+            deepest,
             started: false,
             n_nodes: 0,
             n_aliased: 0,
@@ -135,9 +143,9 @@ impl<'a> Composer<'a> {
 
     fn node(&mut self, block: bool, indentless: bool) -> Result<Value, YamlError> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
+        if self.depth > self.deepest {
             let start = self.scanner.peek()?.start;
-            return Err(YamlError::at(start, &format!("exceeded max depth of {MAX_DEPTH}")));
+            return Err(YamlError::at(start, &format!("exceeded max depth of {}", self.deepest)));
         }
         let value = self.node_within(block, indentless);
         self.depth -= 1;

@@ -102,6 +102,13 @@ pub fn parse(text: &str) -> Result<Value, YamlError> {
     Ok(Composer::new(text)?.document()?.map_or(Value::Null, |document| document.value))
 }
 
+/// As [`parse`], for a text that may have so many levels and no more: parsing recurses, and not every thread has the stack
+/// for a deep one.
+pub fn parse_within(text: &str, deepest: usize) -> Result<Value, YamlError> {
+    let mut composer = Composer::within(text, deepest)?;
+    Ok(composer.document()?.map_or(Value::Null, |document| document.value))
+}
+
 /// Parses a stream; empty documents are left out.
 pub fn parse_documents(text: &str) -> Result<Vec<Document>, YamlError> {
     let mut composer = Composer::new(text)?;

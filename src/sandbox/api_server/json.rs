@@ -1,9 +1,14 @@
 //! Request bodies: JSON with duplicate fields told apart, and YAML.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use super::status;
+use crate::sandbox::api::Status;
+use crate::sandbox::patch::{DEEPEST, depth};
 
 /// A body as a tree, with the paths of fields given twice (the last one counts).
 pub(crate) struct Body {
@@ -11,6 +16,56 @@ pub(crate) struct Body {
     pub(crate) duplicates: Vec<String>,
     /// The text that was read, where its order matters; else empty.
     pub(crate) text: bytes::Bytes,
+}
+
+/// Bytes of all names on the way to a field. A real server has no such limit; here paths are written out for each field
+/// of an object, and a few long names above many fields would cost gigabytes.
+const LONGEST_WAY: usize = 16 * 1024;
+/// How many complaints about fields a decoder keeps, as on a real server (`sigs.k8s.io/json`).
+pub(crate) const MAX_COMPLAINTS: usize = 100;
+/// The longest path that is told of in a complaint.
+const LONGEST_PATH: usize = 1024;
+
+impl Body {
+    /// The body, unless it has more levels, or longer names above its fields, than can be stored.
+    ///
+    /// # Errors
+    /// The 400 that says so.
+    pub(crate) fn storable(self) -> Result<Self, Status> {
+        if depth(&self.value) > DEEPEST {
+            let why =
+                format!("the body has more than {DEEPEST} levels; the sandbox stores no more");
+            return Err(status::bad_request(why));
+        }
+        if longest_way(&self.value) > LONGEST_WAY {
+            let why = format!(
+                "the names of fields that lie in each other have more than {LONGEST_WAY} bytes; the sandbox stores no more"
+            );
+            return Err(status::bad_request(why));
+        }
+        Ok(self)
+    }
+}
+
+/// Bytes of the names on the longest way to a field.
+fn longest_way(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(longest_way).max().unwrap_or(0),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + longest_way(value)).max().unwrap_or(0)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
+/// The path of a field of what lies at `path`; where that is long, no more than its beginning.
+fn below(path: &str, name: &str) -> String {
+    let path = &path[..path.floor_char_boundary(LONGEST_PATH)];
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn item_of(path: &str, at: usize) -> String {
+    format!("{}[{at}]", &path[..path.floor_char_boundary(LONGEST_PATH)])
 }
 
 /// Reads JSON.
@@ -28,23 +83,35 @@ pub(crate) fn in_order(complaints: &mut [String], body: &[u8]) {
     if complaints.len() < 2 || body.is_empty() {
         return;
     }
-    let mut order = Vec::new();
+    let mut places = Places { count: 0, of: BTreeMap::new() };
+    for complaint in complaints.iter() {
+        places.of.entry(path_of(complaint).to_owned()).or_default();
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     // The body was read once; what is wrong with it now is nobody's concern.
-    let _ = Order { path: String::new(), order: &mut order }.deserialize(&mut deserializer);
+    let _ = Order { path: String::new(), places: &mut places }.deserialize(&mut deserializer);
     let place = |complaint: &String| {
-        let path = complaint.split('"').nth(1).unwrap_or_default();
-        let wanted = if complaint.starts_with("duplicate") { 2 } else { 1 };
-        let mut places = order.iter().enumerate().filter(|(_, found)| *found == path);
-        places.nth(wanted - 1).map_or(usize::MAX, |(at, _)| at)
+        let wanted = usize::from(complaint.starts_with("duplicate"));
+        places.of.get(path_of(complaint)).and_then(|found| found.get(wanted)).copied()
     };
-    complaints.sort_by_cached_key(place);
+    complaints.sort_by_cached_key(|complaint| place(complaint).unwrap_or(usize::MAX));
 }
 
-/// Collects the paths of fields in their order.
+/// The path that a complaint names.
+fn path_of(complaint: &str) -> &str {
+    complaint.split('"').nth(1).unwrap_or_default()
+}
+
+/// Where the fields stand that are asked for: their numbers in the order of the body.
+struct Places {
+    count: usize,
+    of: BTreeMap<String, Vec<usize>>,
+}
+
+/// Walks the fields of a body in their order.
 struct Order<'a> {
     path: String,
-    order: &'a mut Vec<String>,
+    places: &'a mut Places,
 }
 
 impl<'de> DeserializeSeed<'de> for Order<'_> {
@@ -89,9 +156,9 @@ impl<'de> Visitor<'de> for Order<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let mut at = 0;
         loop {
-            let path = format!("{}[{at}]", self.path);
+            let path = item_of(&self.path, at);
             at += 1;
-            if items.next_element_seed(Order { path, order: &mut *self.order })?.is_none() {
+            if items.next_element_seed(Order { path, places: &mut *self.places })?.is_none() {
                 return Ok(());
             }
         }
@@ -99,9 +166,13 @@ impl<'de> Visitor<'de> for Order<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(name) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
-            self.order.push(path.clone());
-            entries.next_value_seed(Order { path, order: &mut *self.order })?;
+            let path = below(&self.path, &name);
+            self.places.count += 1;
+            let count = self.places.count;
+            if let Some(places) = self.places.of.get_mut(&path) {
+                places.push(count);
+            }
+            entries.next_value_seed(Order { path, places: &mut *self.places })?;
         }
         Ok(())
     }
@@ -168,7 +239,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut found = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, found.len());
+            let path = item_of(&self.path, found.len());
             let seed = Tree { path, duplicates: &mut *self.duplicates };
             match items.next_element_seed(seed)? {
                 Some(item) => found.push(item),
@@ -180,11 +251,13 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut found = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
-            let path =
-                if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            let path = below(&self.path, &name);
             let seed = Tree { path: path.clone(), duplicates: &mut *self.duplicates };
             let value = entries.next_value_seed(seed)?;
-            if found.insert(name, value).is_some() && !self.duplicates.contains(&path) {
+            if found.insert(name, value).is_some()
+                && self.duplicates.len() < MAX_COMPLAINTS
+                && !self.duplicates.contains(&path)
+            {
                 self.duplicates.push(path);
             }
         }

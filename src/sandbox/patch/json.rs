@@ -5,9 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{PatchError, wrong_json};
+use super::{DEEPEST, PatchError, depth, wrong_json};
 
 const MOST_OPERATIONS: usize = 10_000;
+/// What all copies of a patch may add together, in bytes of JSON.
+const MOST_COPIED: usize = 3 * 1024 * 1024;
 
 /// Applies a JSON patch.
 ///
@@ -25,8 +27,9 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
         return Err(PatchError::TooManyOperations { most: MOST_OPERATIONS, found });
     }
     let mut object = object.clone();
+    let mut copied = 0;
     for operation in operations {
-        run(&mut object, operation).ok_or(PatchError::DoesNotApply)?;
+        run(&mut object, operation, &mut copied).ok_or(PatchError::DoesNotApply)?;
     }
     Ok(object)
 }
@@ -45,8 +48,8 @@ pub fn unknown_members(patch: &Value) -> Vec<String> {
     out
 }
 
-/// `None` when the operation does not apply.
-fn run(object: &mut Value, operation: &Value) -> Option<()> {
+/// `None` when the operation does not apply. `copied` counts the bytes of all copies so far.
+fn run(object: &mut Value, operation: &Value, copied: &mut usize) -> Option<()> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match text("op")? {
@@ -58,8 +61,13 @@ fn run(object: &mut Value, operation: &Value) -> Option<()> {
             add(object, text("path")?, moved)
         }
         "copy" => {
-            let copied = get(object, text("from")?)?;
-            add(object, text("path")?, copied)
+            let found = get(object, text("from")?)?;
+            // A few copies of a value into itself would fill any memory.
+            *copied += found.to_string().len();
+            if *copied > MOST_COPIED {
+                return None;
+            }
+            add(object, text("path")?, found)
         }
         "test" => test(object, text("path")?, &value()),
         _ => None,
@@ -103,6 +111,7 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
     if path.is_empty() {
         return replace_all(object, value);
     }
+    fits(path, &value)?;
     match container(object, path)? {
         (Value::Object(fields), step) => {
             fields.insert(step, value);
@@ -114,6 +123,12 @@ fn add(object: &mut Value, path: &str, value: Value) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// Refuses a value that would lie too deep: what is walked by recursion must end.
+fn fits(path: &str, value: &Value) -> Option<()> {
+    let above = path.matches('/').count();
+    (above + depth(value) <= DEEPEST).then_some(())
 }
 
 fn remove(object: &mut Value, path: &str) -> Option<Value> {
@@ -131,6 +146,7 @@ fn replace(object: &mut Value, path: &str, value: Value) -> Option<()> {
     if path.is_empty() {
         return replace_all(object, value);
     }
+    fits(path, &value)?;
     match container(object, path)? {
         (Value::Object(fields), step) => {
             fields.insert(step, value);

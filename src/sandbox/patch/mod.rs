@@ -17,6 +17,19 @@ pub use json::{json_patch, unknown_members};
 pub use merge::merge_patch;
 pub use strategic::strategic_merge_patch;
 
+/// How many levels an object may have. A real server takes 10,000; here trees are walked by recursion, and what a client
+/// wrote must be readable again: JSON is read to 128 levels, and an object's `managedFields` lie a few deeper than itself.
+pub(crate) const DEEPEST: usize = 100;
+
+/// How many levels a value has; 0 for one that holds no other.
+pub(crate) fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// A patch that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {

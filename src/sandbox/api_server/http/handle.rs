@@ -27,6 +27,7 @@ use crate::sandbox::api_server::verbs::write::Written;
 use crate::sandbox::api_server::{ApiServer, Request, go_json, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::faults::Outcome;
+use crate::sandbox::patch::DEEPEST;
 use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
 
@@ -536,7 +537,7 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
             let text = std::str::from_utf8(&text)
                 .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-            let value = yaml::parse(text).map_err(|error| {
+            let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
                 status::bad_request(format!("error converting YAML to JSON: {error}"))
             })?;
             Body { value, duplicates: Vec::new(), text: Bytes::new() }
@@ -555,6 +556,7 @@ async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, 
     };
     // Nothing decodes into an object with nothing in it.
     let body = if body.value.is_null() { Body { value: json!({}), ..body } } else { body };
+    let body = body.storable()?;
     if !body.value.is_object() {
         let found = match &body.value {
             Value::Array(_) => "array",
@@ -664,7 +666,7 @@ async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch
             Err(_) => {
                 let text = std::str::from_utf8(&text)
                     .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-                let value = yaml::parse(text).map_err(|error| {
+                let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
                     status::bad_request(format!("error decoding YAML: {error}"))
                 })?;
                 Body { value, duplicates: Vec::new(), text: Bytes::new() }
@@ -684,7 +686,7 @@ async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch
     if patch_type == PatchType::Apply && !body.value.is_object() {
         return Err(status::bad_request("error decoding YAML: an object is expected"));
     }
-    Ok(Patch { patch_type, body })
+    Ok(Patch { patch_type, body: body.storable()? })
 }
 
 fn patch_object(

@@ -340,6 +340,7 @@ impl ApiServer {
                 found.splice(0..0, unknown);
                 json::in_order(&mut found, &request.body);
             }
+            found.truncate(json::MAX_COMPLAINTS);
             if request.validation == FieldValidation::Strict
                 && let Some(error) = prune::strict_error(&found, &[])
             {
