@@ -123,9 +123,15 @@ async fn serve(server: Arc<ApiServer>, acceptor: TlsAcceptor, stream: TcpStream)
     let Ok(Ok(stream)) = clock::timeout(&SystemClock::new(), HANDSHAKE, handshake).await else {
         return;
     };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let tls = stream.get_ref().1;
+    let certificate = tls.peer_certificates().and_then(<[_]>::first);
     let peer = certificate.and_then(user_of).map_or(Peer::Unknown, Peer::Known);
-    http::serve_any(server, peer, stream).await;
+    // As on a real server, whoever does not ask for HTTP/2 in the handshake speaks HTTP/1.1.
+    let protocol = match tls.alpn_protocol() {
+        Some(b"h2") => http::Protocol::Http2,
+        _ => http::Protocol::Http1,
+    };
+    http::serve_any(server, peer, protocol, stream).await;
 }
 
 fn acceptor(root: &str, leaf: &Pair) -> Result<TlsAcceptor, String> {
