@@ -124,8 +124,9 @@ pub(super) struct Restored {
 }
 
 type Collection = BTreeMap<ObjectKey, Arc<StoredObject>>;
-/// The changes of a resource as they happen.
-pub(super) type Changes = mpsc::UnboundedReceiver<Arc<StoreEvent>>;
+/// The changes of a resource as they happen. Whoever is further behind than the history is told no more: a client that does
+/// not read must not fill the memory.
+pub(super) type Changes = mpsc::Receiver<Weak<StoreEvent>>;
 /// Called under the store's lock after each write, in the order of revisions.
 pub(super) type OnChange = Box<dyn Fn(&StoreEvent) + Send>;
 
@@ -137,7 +138,7 @@ struct State {
     collections: BTreeMap<Arc<GroupResource>, Collection>,
     history: VecDeque<Arc<StoreEvent>>,
     history_bytes: usize,
-    watchers: Vec<(Arc<GroupResource>, mpsc::UnboundedSender<Arc<StoreEvent>>)>,
+    watchers: Vec<(Arc<GroupResource>, mpsc::Sender<Weak<StoreEvent>>)>,
     on_change: Vec<OnChange>,
 }
 
@@ -456,7 +457,7 @@ impl State {
     }
 
     fn subscribe(&mut self, resource: &GroupResource) -> Changes {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(HISTORY_EVENTS);
         let resource = self.resource(resource);
         self.watchers.retain(|(_, sender)| !sender.is_closed());
         self.watchers.push((resource, sender));
@@ -472,15 +473,9 @@ impl State {
     fn tell(&mut self, event: StoreEvent) {
         self.tell_listeners(&event);
         let event = Arc::new(event);
-        let mut closed = false;
-        for (resource, sender) in &self.watchers {
-            if *resource == event.resource {
-                closed |= sender.send(event.clone()).is_err();
-            }
-        }
-        if closed {
-            self.watchers.retain(|(_, sender)| !sender.is_closed());
-        }
+        self.watchers.retain(|(resource, sender)| {
+            *resource != event.resource || sender.try_send(Arc::downgrade(&event)).is_ok()
+        });
         self.history_bytes += event.object.size();
         self.history.push_back(event);
         while self.history.len() > HISTORY_EVENTS || self.history_bytes > HISTORY_BYTES {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
 use futures::{FutureExt as _, stream};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::read;
 use crate::base::clock::{Clock as _, SystemClock};
@@ -17,7 +16,7 @@ use crate::sandbox::api::{EventType, Status};
 use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
 use crate::sandbox::api_server::{ApiServer, status};
-use crate::sandbox::store::{StoreEvent, StoredObject};
+use crate::sandbox::store::{Changes, StoreEvent, StoredObject};
 
 /// Real time between bookmarks, as far as the API server's own habit matters to clients.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -63,7 +62,7 @@ struct Watch {
     selection: Selection,
     render: Render,
     ready: VecDeque<Bytes>,
-    receiver: mpsc::UnboundedReceiver<Arc<StoreEvent>>,
+    receiver: Changes,
     bookmarks: bool,
     /// The first bookmark ends the initial events, and has not come yet.
     marks_initial_end: bool,
@@ -193,7 +192,8 @@ impl Watch {
             let pause = self.clock.sleep(left.min(BOOKMARK_EVERY));
             let received = tokio::select! {
                 biased;
-                event = self.receiver.recv() => Some(event?),
+                // A watcher that is further behind than the history has to begin anew.
+                event = self.receiver.recv() => Some(event?.upgrade()?),
                 _ = self.kinds.changed(), if self.kind.custom.is_some() => {
                     let Kind { group, version, plural, .. } = self.kind.as_ref();
                     self.server.kinds.by_resource(group, version, plural)?;
@@ -214,6 +214,7 @@ impl Watch {
                     self.revision = self.revision.max(self.server.store.revision());
                     // Events up to that revision may wait in the channel; they go first.
                     while let Ok(event) = self.receiver.try_recv() {
+                        let event = event.upgrade()?;
                         if let Some(text) =
                             self.server.told(&event, &self.namespace, &self.selection, &self.render)
                         {
