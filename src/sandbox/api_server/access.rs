@@ -60,6 +60,13 @@ impl Tokens {
     }
 }
 
+/// The token of an `Authorization` header: the second word after `bearer`, in letters of any case. An empty one is none.
+fn bearer_token(authorization: &str) -> Option<&str> {
+    let mut words = authorization.trim().split(' ');
+    let scheme = words.next().filter(|scheme| scheme.eq_ignore_ascii_case("bearer"));
+    scheme.and(words.next()).filter(|token| !token.is_empty())
+}
+
 impl Roles for ApiServer {
     fn cluster_role(&self, name: &str) -> Option<Arc<Value>> {
         self.get(&Resource::new(RBAC, "v1", "clusterroles"), "", name)
@@ -85,8 +92,8 @@ impl ApiServer {
     /// 401 for a token that is not valid; 403 for somebody whom the sender may not impersonate.
     pub(crate) fn user_of(&self, peer: &Peer, headers: &HeaderMap) -> Result<User, Status> {
         let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let bearer = headers.get(http::header::AUTHORIZATION).map(text);
-        let bearer = bearer.as_deref().and_then(|value| value.strip_prefix("Bearer "));
+        let authorization = headers.get(http::header::AUTHORIZATION).map(text).unwrap_or_default();
+        let bearer = bearer_token(&authorization);
         // As on a real server, a certificate is looked at before a token.
         let sender = match (peer, bearer) {
             (Peer::Known(user), _) => user.clone(),
