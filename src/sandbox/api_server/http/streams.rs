@@ -7,7 +7,7 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use http::Request as HttpRequest;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -33,6 +33,8 @@ const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
 const CHUNKS: usize = 64;
+/// The longest body that is carried to a pod; it is held in memory on the way, which a real server need not.
+const MAX_PROXIED_BYTES: usize = 32 << 20;
 
 fn nodes(server: &ApiServer, what: &str) -> Result<Arc<dyn Nodes>, Status> {
     server.nodes().ok_or_else(|| server.refuse_not_modelled(what))
@@ -453,7 +455,10 @@ pub(super) async fn proxy(
     head.uri = format!("/{}{query}", at.rest)
         .parse()
         .map_err(|_| status::bad_request("the proxied path is no URL"))?;
-    let body = body.collect().await.map_err(|error| status::bad_request(error.to_string()))?;
+    let body = Limited::new(body, MAX_PROXIED_BYTES).collect().await.map_err(|_| {
+        let why = format!("the sandbox proxies bodies of at most {MAX_PROXIED_BYTES} bytes");
+        status::too_large(&why)
+    })?;
     let answer = nodes.proxy(target, HttpRequest::from_parts(head, body.to_bytes())).await?;
     let (head, body) = answer.into_parts();
     let mut reply = reply::bytes(head.status.as_u16(), "application/octet-stream", body);
