@@ -3,6 +3,7 @@
 use libtest_mimic::Trial;
 
 mod api_server;
+mod attack;
 mod cert;
 mod chart;
 mod check;
@@ -31,6 +32,7 @@ mod yaml;
 pub(crate) fn trials() -> Vec<Trial> {
     [
         api_server::trials(),
+        attack::trials(),
         cert::trials(),
         chart::trials(),
         check::trials(),
