@@ -9,11 +9,15 @@ use libtest_mimic::{Failed, Trial};
 
 #[path = "../../fuzz/bodies.rs"]
 mod bodies;
+#[path = "../../fuzz/patch_bodies.rs"]
+mod patch_bodies;
+#[path = "../../fuzz/server_bodies.rs"]
+mod server_bodies;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    ["template", "chart", "values", "yaml", "archive"]
+    ["template", "chart", "values", "yaml", "archive", "request", "patch", "protobuf", "frames"]
         .into_iter()
         .map(|target| Trial::test(format!("fuzz/{target}"), move || replay(target)))
         .collect()
@@ -46,6 +50,10 @@ fn run(target: &str, path: &Path) -> Result<(), Failed> {
         "values" => bodies::values(&text),
         "yaml" => bodies::yaml(&text),
         "archive" => bodies::archive(&data),
+        "request" => server_bodies::request(&data),
+        "patch" => patch_bodies::patch(&text),
+        "protobuf" => server_bodies::protobuf(&data),
+        "frames" => server_bodies::frames(&data),
         other => return Err(format!("there is no target `{other}`").into()),
     }
     Ok(())
