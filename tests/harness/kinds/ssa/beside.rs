@@ -3,9 +3,10 @@
 //!
 //! A sequence is creates, updates, patches of all types, applies by several managers and deletes of one object: a
 //! Deployment, a Service, a ConfigMap, a Gateway or an object of a CRD. `SSA_BESIDE` is how many sequences run, `SSA_SEED` the
-//! first one's seed.
+//! first one's seed, `SSA_KIND` (`deployments`) leaves out those of other kinds.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use futures::StreamExt as _;
 use http_body_util::BodyExt as _;
@@ -23,6 +24,8 @@ const SEQUENCES: u64 = 100;
 const LENGTH: usize = 14;
 /// Sequences at once; each has an object of its own.
 const AT_ONCE: usize = 8;
+/// Who writes what controllers write, on both servers.
+const CONTROLLER: &str = "kube-controller-manager";
 const RESOURCES: [&str; 5] = ["configmaps", "services", "deployments", "widgets", "gateways"];
 
 pub(crate) fn run() -> Result<(), Failed> {
@@ -47,12 +50,14 @@ async fn beside(first: u64, count: u64) -> Result<(), Failed> {
     let namespace = format!("beside-{}", std::process::id());
     let theirs = World::open(kube::Client::try_from(config)?, &namespace).await?;
     let ours = World::open(cluster.client(), &namespace).await?;
-    let played = futures::stream::iter(first..first + count)
+    let kind = std::env::var("SSA_KIND").ok();
+    let wanted = |seed: &u64| kind.as_deref().is_none_or(|kind| resource_of(*seed) == kind);
+    let played = futures::stream::iter((first..first + count).filter(wanted))
         .map(|seed| sequence(&theirs, &ours, seed))
         .buffer_unordered(AT_ONCE)
         .collect::<Vec<_>>()
         .await;
-    let (mut n_requests, mut wrong) = (0, Vec::new());
+    let (mut n_requests, mut wrong, n_sequences) = (0, Vec::new(), played.len());
     for outcome in played {
         match outcome? {
             Ok(requests) => n_requests += requests,
@@ -61,11 +66,16 @@ async fn beside(first: u64, count: u64) -> Result<(), Failed> {
     }
     theirs.ask("DELETE", &format!("/api/v1/namespaces/{namespace}"), "", None).await?;
     if wrong.is_empty() {
-        println!("{n_requests} requests in {count} sequences agree");
+        println!("{n_requests} requests in {n_sequences} sequences agree");
         return Ok(());
     }
-    let shown: Vec<_> = wrong.iter().take(4).cloned().collect();
-    Err(format!("{} of {count} sequences differ\n{}", wrong.len(), shown.join("\n\n")).into())
+    let shown: Vec<_> = wrong.iter().take(8).cloned().collect();
+    Err(format!("{} of {n_sequences} sequences differ\n{}", wrong.len(), shown.join("\n\n")).into())
+}
+
+/// What a sequence is about.
+fn resource_of(seed: u64) -> &'static str {
+    RESOURCES[usize::try_from(seed % 5).unwrap_or(0)]
 }
 
 /// Plays one sequence; the number of its requests, or where it differed first.
@@ -75,7 +85,7 @@ async fn sequence(
     seed: u64,
 ) -> Result<Result<usize, String>, Failed> {
     let mut random = Random::of(seed);
-    let resource = RESOURCES[usize::try_from(seed % 5)?];
+    let resource = resource_of(seed);
     let name = format!("r{seed}");
     let mut live: Option<Value> = None;
     for at in 0..LENGTH {
@@ -111,6 +121,14 @@ async fn sequence(
         }
         if their_code < 300 {
             live = Some(their_body);
+        }
+        // Who applies to an object that nobody owns finds all of it owned by `before-first-apply`. Whether a controller has
+        // come to own something again by then is a matter of moments, so it is waited for on both sides.
+        let given_up = step.op == Op::Update && step.body["metadata"]["managedFields"] == json!([]);
+        if given_up && their_code < 300 && resource == "deployments" {
+            for world in [theirs, ours] {
+                world.owned_by_controller(&world.path(resource, &name, "")).await?;
+            }
         }
     }
     let path = theirs.path(resource, &name, "");
@@ -168,9 +186,10 @@ fn normal(answer: &Value) -> Value {
 }
 
 fn masked(value: Value) -> Value {
-    let moment = regex::Regex::new(r"20\d\d-\d\d-\d\dT[\d:.]+Z").expect("a pattern");
+    static MOMENT: LazyLock<regex::Regex> =
+        LazyLock::new(|| regex::Regex::new(r"20\d\d-\d\d-\d\dT[\d:.]+Z").expect("a pattern"));
     match value {
-        Value::String(text) => Value::String(moment.replace_all(&text, "TIME").into_owned()),
+        Value::String(text) => Value::String(MOMENT.replace_all(&text, "TIME").into_owned()),
         Value::Array(items) => items.into_iter().map(masked).collect(),
         Value::Object(fields) => {
             Value::Object(fields.into_iter().map(|(name, value)| (name, masked(value))).collect())
@@ -185,7 +204,7 @@ fn entries(answer: &Value) -> Vec<Value> {
     let of_deployment = answer["kind"] == "Deployment";
     let mut entries: Vec<Value> = entries
         .into_iter()
-        .filter(|entry| entry["manager"] != "kube-controller-manager")
+        .filter(|entry| entry["manager"] != CONTROLLER)
         .map(|mut entry| {
             entry.as_object_mut().map(|entry| entry.remove("time"));
             // Whether a controller's annotation was there first is a matter of moments.
@@ -278,6 +297,20 @@ impl World {
             answer["entries"] = entries(&answer).into();
         }
         Ok((code, answer))
+    }
+
+    /// Waits until the Deployment controller owns part of an object. Where no controllers run there is no race, and it ends
+    /// after some seconds.
+    async fn owned_by_controller(&self, path: &str) -> Result<(), Failed> {
+        for _ in 0..200 {
+            let (_, object) = self.ask("GET", path, "application/json", None).await?;
+            let entries = object["metadata"]["managedFields"].as_array();
+            if entries.into_iter().flatten().any(|entry| entry["manager"] == CONTROLLER) {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        Ok(())
     }
 
     async fn ask(
