@@ -31,6 +31,10 @@ collections! {
     RESOURCE_QUOTAS = ("", "v1", "resourcequotas");
     /// `persistentvolumeclaims`
     CLAIMS = ("", "v1", "persistentvolumeclaims");
+    /// `persistentvolumes`
+    VOLUMES = ("", "v1", "persistentvolumes");
+    /// `storageclasses.storage.k8s.io`
+    STORAGE_CLASSES = ("storage.k8s.io", "v1", "storageclasses");
     /// `deployments.apps`
     DEPLOYMENTS = ("apps", "v1", "deployments");
     /// `replicasets.apps`

@@ -27,6 +27,7 @@ mod pod_set;
 mod replica_set;
 mod resource_quota;
 mod stateful_set;
+pub(crate) mod volumes;
 
 use crate::sandbox::api::Controller;
 
@@ -54,6 +55,9 @@ pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
         Box::new(disruption::DisruptionBudgets),
         Box::new(disruption::Autoscalers),
         Box::new(resource_quota::ResourceQuotas),
+        Box::new(volumes::Claims),
+        Box::new(volumes::Volumes),
+        Box::new(volumes::Protection),
         Box::new(addresses::IpAddresses),
         Box::new(admission_policies::AdmissionPolicies),
         Box::new(namespace::Namespaces),

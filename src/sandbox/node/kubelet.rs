@@ -11,8 +11,8 @@ use super::pod_status::{self, Progress};
 use super::{World, scheduler};
 use crate::base::clock::Clock as _;
 use crate::sandbox::api::{Api, Changed, Controller, EventType, Requeue, Status};
-use crate::sandbox::controllers::kinds::{CONFIG_MAPS, NODES, PODS, SECRETS};
-use crate::sandbox::controllers::object;
+use crate::sandbox::controllers::kinds::{CLAIMS, CONFIG_MAPS, NODES, PODS, SECRETS};
+use crate::sandbox::controllers::{object, volumes};
 use crate::sandbox::mesh::presence;
 
 /// Its name, to be woken by; also its field manager.
@@ -90,6 +90,15 @@ impl Controller for Kubelet {
                 keys
             }
             "nodes" => unready(),
+            "persistentvolumeclaims" => {
+                let (namespace, name) = object::key(&change.object);
+                let waits = |pod: &Value| {
+                    pod["spec"]["nodeName"].is_null()
+                        && volumes::claims_of(pod).any(|it| it == name)
+                };
+                let pods = api.list(&PODS, &namespace).into_iter().filter(|pod| waits(pod));
+                pods.map(|pod| object::key(&pod)).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -188,6 +197,11 @@ fn schedule(api: &dyn Api, pod: &Value) -> Result<Requeue, Status> {
     let (namespace, name) = object::key(pod);
     match scheduler::choose(api, pod) {
         Ok(node) => {
+            let delayed = scheduler::delayed_claims(api, pod);
+            if !delayed.is_empty() {
+                // The pod is bound once its claims are, each of which brings it here again.
+                return select_node(api, &delayed, &node);
+            }
             let bound = api.bind(&namespace, &name, &node)?;
             let message = format!("Successfully assigned {namespace}/{name} to {node}");
             api.event("default-scheduler", pod, "Normal", "Scheduled", &message);
@@ -202,6 +216,19 @@ fn schedule(api: &dyn Api, pod: &Value) -> Result<Requeue, Status> {
                 write_scheduled(api, pod, Some(&why))?;
             }
         }
+    }
+    Ok(Requeue::OnChange)
+}
+
+/// Tells the binder that the first consumer of these claims has a node.
+fn select_node(api: &dyn Api, claims: &[Arc<Value>], node: &str) -> Result<Requeue, Status> {
+    for claim in claims {
+        if object::annotation(claim, volumes::SELECTED_NODE) == Some(node) {
+            continue;
+        }
+        let (namespace, name) = object::key(claim);
+        let patch = json!({"metadata": {"annotations": {volumes::SELECTED_NODE: node}}});
+        api.merge_patch("kube-scheduler", &CLAIMS, &namespace, &name, "", patch)?;
     }
     Ok(Requeue::OnChange)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::sandbox::api::Api;
-use crate::sandbox::controllers::kinds::{NODES, PODS};
-use crate::sandbox::controllers::object;
+use crate::sandbox::controllers::kinds::{CLAIMS, NODES, PODS};
+use crate::sandbox::controllers::{object, volumes};
 
 /// Whether a taint keeps a pod away, seen from its tolerations.
 fn tolerated(spec: &Value, taint: &Value) -> bool {
@@ -66,10 +66,36 @@ pub fn daemon_fits(spec: &Value, node: &Value) -> bool {
         && untolerated(spec, node, &["NoSchedule", "NoExecute"]).is_none_or(passing)
 }
 
+/// Why the claims of a pod keep it from any node.
+fn unclaimed(api: &dyn Api, pod: &Value) -> Option<String> {
+    let mut immediate = false;
+    for name in volumes::claims_of(pod) {
+        let Some(claim) = api.get(&CLAIMS, object::namespace(pod), name) else {
+            return Some(format!("persistentvolumeclaim \"{name}\" not found"));
+        };
+        if object::is_deleting(&claim) {
+            return Some(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+        }
+        immediate |= !volumes::is_bound(&claim) && !volumes::waits_for_consumer(api, &claim);
+    }
+    immediate.then(|| "pod has unbound immediate PersistentVolumeClaims".to_owned())
+}
+
+/// The claims of a pod that are to be bound now that it has a node.
+pub fn delayed_claims(api: &dyn Api, pod: &Value) -> Vec<Arc<Value>> {
+    volumes::claims_of(pod)
+        .filter_map(|name| api.get(&CLAIMS, object::namespace(pod), name))
+        .filter(|claim| !volumes::is_bound(claim))
+        .collect()
+}
+
 /// The node for a pod, or the scheduler's words why there is none.
 pub fn choose(api: &dyn Api, pod: &Value) -> Result<String, String> {
     let nodes = api.list(&NODES, "");
     let spec = &pod["spec"];
+    if let Some(why) = unclaimed(api, pod) {
+        return Err(format!("0/{} nodes are available: {why}. not found", nodes.len()));
+    }
     let mut reasons: Vec<(String, usize)> = Vec::new();
     let mut refuse = |reason: String| match reasons.iter_mut().find(|(found, _)| *found == reason) {
         Some((_, count)) => *count += 1,
