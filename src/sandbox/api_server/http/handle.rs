@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use http::{Method, Request as HttpRequest};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::body::{self, Patch};
 use super::options;
 use super::path::{self, ObjectPath, Path, Query};
 use super::reply::{self, Form, Reply};
 use super::streams;
-use crate::base::yaml;
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::access::Peer;
-use crate::sandbox::api_server::json::{self as json_body, Body};
+use crate::sandbox::api_server::json::Body;
 use crate::sandbox::api_server::kinds::Kind;
 use crate::sandbox::api_server::selectors::Selection;
 use crate::sandbox::api_server::verbs::delete::{DeleteOptions, Deleted};
@@ -24,15 +23,10 @@ use crate::sandbox::api_server::verbs::patch::{PatchTarget, PatchType};
 use crate::sandbox::api_server::verbs::read::{self, Listed};
 use crate::sandbox::api_server::verbs::watch::{Render, Write};
 use crate::sandbox::api_server::verbs::write::Written;
-use crate::sandbox::api_server::{ApiServer, Request, go_json, status, table};
+use crate::sandbox::api_server::{ApiServer, Request, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::faults::Outcome;
-use crate::sandbox::patch::DEEPEST;
-use crate::sandbox::proto;
 use crate::sandbox::store::StoredObject;
-
-/// The API server's limit for a request body.
-const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
 
 /// Limit for a saved state, which is no Kubernetes request.
 const MAX_STATE_BYTES: usize = 1 << 30;
@@ -54,10 +48,13 @@ pub(super) async fn answer(
     if !control {
         server.counters.count(write);
     }
+    let found = path::parse(request.uri().path());
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let access = access(&request, &found, &query);
     let mut lost = false;
-    let reply = match admit(&server, peer, &request) {
+    let reply = match admit(&server, peer, &request, &access) {
         Ok(user) => {
-            match server.faults.any().then(|| server.faults.meet(&access(&request))).flatten() {
+            match server.faults.any().then(|| server.faults.meet(&access)).flatten() {
                 Some(Outcome::Cut) => return Err(Cut),
                 Some(Outcome::Refused { code, message, retry_after }) => {
                     return Ok(reply::refused_by_fault(code, &message, retry_after));
@@ -66,8 +63,8 @@ pub(super) async fn answer(
                 None => {}
             }
             request.extensions_mut().insert(user);
-            let warning = deprecated(&server, request.uri().path());
-            let outcome = dispatch(&server, request).await;
+            let warning = deprecated(&server, &found);
+            let outcome = dispatch(&server, found, query, request).await;
             let mut reply = outcome.unwrap_or_else(|refused| reply::failure(&refused));
             reply::warn(&mut reply, warning.as_slice());
             reply
@@ -82,8 +79,8 @@ pub(super) async fn answer(
 }
 
 /// What the server says of a kind or version that is on its way out, with every answer.
-fn deprecated(server: &ApiServer, path: &str) -> Option<String> {
-    let Path::Object(at) = path::parse(path) else { return None };
+fn deprecated(server: &ApiServer, path: &Path) -> Option<String> {
+    let Path::Object(at) = path else { return None };
     match (at.group.as_str(), at.plural.as_str()) {
         ("", "endpoints") => Some(
             "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
@@ -98,26 +95,29 @@ fn deprecated(server: &ApiServer, path: &str) -> Option<String> {
 }
 
 /// Who sends a request that is allowed to them.
-fn admit(server: &ApiServer, peer: &Peer, request: &HttpRequest<Incoming>) -> Result<User, Status> {
+fn admit(
+    server: &ApiServer,
+    peer: &Peer,
+    request: &HttpRequest<Incoming>,
+    access: &Access,
+) -> Result<User, Status> {
     let user = server.user_of(peer, request.headers())?;
-    let access = access(request);
-    server.allow(&user, &access)?;
+    server.allow(&user, access)?;
     // A stream into a pod changes it, by whatever method it is opened.
     if access.verb == "get"
         && matches!(access.subresource.as_str(), "exec" | "attach" | "portforward")
     {
-        server.allow(&user, &Access { verb: "create".to_owned(), ..access })?;
+        server.allow(&user, &Access { verb: "create".to_owned(), ..access.clone() })?;
     }
     Ok(user)
 }
 
 /// What a request is for, as roles name it.
-fn access(request: &HttpRequest<Incoming>) -> Access {
+fn access(request: &HttpRequest<Incoming>, path: &Path, query: &Query) -> Access {
     let method = request.method().as_str();
-    let Path::Object(at) = path::parse(request.uri().path()) else {
+    let Path::Object(at) = path else {
         return Access::to_path(&method.to_ascii_lowercase(), request.uri().path());
     };
-    let query = Query::parse(request.uri().query().unwrap_or_default());
     let on_collection = at.name.is_empty();
     let verb = match method {
         "GET" | "HEAD" if query.flag("watch") && on_collection || at.watched => "watch",
@@ -134,35 +134,34 @@ fn access(request: &HttpRequest<Incoming>) -> Access {
     let is_namespace = at.group.is_empty() && at.plural == "namespaces";
     Access {
         verb: verb.to_owned(),
-        namespace: if is_namespace { at.name.clone() } else { at.namespace },
-        group: at.group,
-        resource: at.plural,
-        subresource: at.subresource,
-        name: at.name,
+        namespace: if is_namespace { at.name.clone() } else { at.namespace.clone() },
+        group: at.group.clone(),
+        resource: at.plural.clone(),
+        subresource: at.subresource.clone(),
+        name: at.name.clone(),
         path: String::new(),
     }
 }
 
 async fn dispatch(
     server: &Arc<ApiServer>,
+    path: Path,
+    query: Query,
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
-    let path = request.uri().path().to_owned();
-    let found = path::parse(&path);
-    if let Path::Object(at) = found {
-        return object(server, at, request).await;
+    if let Path::Object(at) = path {
+        return object(server, at, query, request).await;
     }
-    if let Path::Control(function) = found {
+    if let Path::Control(function) = path {
         return control(server, &function, request).await;
     }
-    let is_document =
-        matches!(found, Path::Groups { .. } | Path::Group(_) | Path::Resources { .. });
+    let is_document = matches!(path, Path::Groups { .. } | Path::Group(_) | Path::Resources { .. });
     if request.method() != Method::GET && (is_document || request.method() != Method::HEAD) {
         return Err(status::method_not_allowed());
     }
     let form = reply::accepted(request.headers())?;
     let plain = if form == Form::Discovery { Form::Json } else { form };
-    Ok(match found {
+    Ok(match path {
         Path::Root => reply::json(200, plain, &server.root_paths()),
         Path::Version => reply::json(200, plain, &server.version()),
         Path::Health => reply::bytes(200, "text/plain; charset=utf-8", "ok"),
@@ -189,7 +188,7 @@ async fn dispatch(
         },
         Path::Unknown => {
             // Below the API server's own groups a path that is nothing is refused as an object would be.
-            let mut parts = path.trim_matches('/').split('/');
+            let mut parts = request.uri().path().trim_matches('/').split('/');
             match (parts.next(), parts.next()) {
                 (Some("api"), Some(_)) => return Err(status::resource_not_found()),
                 (Some("apis"), Some(group)) => return nothing_there(server, group),
@@ -221,6 +220,7 @@ async fn control(
 async fn object(
     server: &Arc<ApiServer>,
     at: ObjectPath,
+    query: Query,
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let Some(kind) = server.kinds.by_resource(&at.group, &at.version, &at.plural) else {
@@ -230,7 +230,6 @@ async fn object(
     if kind.namespaced == at.namespace.is_empty() && !(kind.namespaced && at.name.is_empty()) {
         return nothing_there(server, &at.group);
     }
-    let query = Query::parse(request.uri().query().unwrap_or_default());
     if !at.subresource.is_empty() {
         return subresource(server, &kind, at, query, request).await;
     }
@@ -266,7 +265,7 @@ async fn object(
         ("POST", true) => {
             let mut context = options::write(&request, &query, "CreateOptions")?;
             let user = options::user_of(&request);
-            let body = read_body(&kind, request).await?;
+            let body = body::object(&kind, request).await?;
             let reviewed =
                 server.review(&kind, &at.namespace, || body.value.clone(), &user, &context);
             if let Some(review) = reviewed {
@@ -281,13 +280,13 @@ async fn object(
         }
         ("PUT", false) => {
             let mut context = options::write(&request, &query, "UpdateOptions")?;
-            let body = read_body(&kind, request).await?;
+            let body = body::object(&kind, request).await?;
             let written = put(server, &kind, &at, body, &mut context);
             Ok(written_reply(server, &kind, &query, written, form, &context))
         }
         ("PATCH", false) => {
             let mut context = options::write(&request, &query, "PatchOptions")?;
-            let patch = read_patch(&kind, request).await?;
+            let patch = body::patch(&kind, request).await?;
             let written = patch_object(server, &kind, &at, patch, &mut context);
             Ok(written_reply(server, &kind, &query, written, form, &context))
         }
@@ -494,118 +493,6 @@ fn nothing_there(server: &ApiServer, group: &str) -> Result<Reply, Status> {
     }
 }
 
-/// The media type of a request, and its body.
-async fn raw_body(request: HttpRequest<Incoming>) -> Result<(String, Bytes), Status> {
-    let media = request
-        .headers()
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await.map_err(|_| {
-        status::too_large(&format!("Request entity too large: limit is {MAX_BODY_BYTES}"))
-    })?;
-    Ok((media, body.to_bytes()))
-}
-
-/// How many bytes of a body a complaint shows.
-const SHOWN: usize = 30;
-
-async fn read_body(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, Status> {
-    let (media, text) = raw_body(request).await?;
-    let unrecognized = |why: String| {
-        let start = match text.first() {
-            None => "<empty>".to_owned(),
-            Some(b'{') => String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned(),
-            Some(_) => hex::encode(&text[..text.len().min(SHOWN)]),
-        };
-        let dots = if text.len() > SHOWN { " ..." } else { "" };
-        status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({start}{dots})",
-            kind.kind
-        ))
-    };
-    let body = match media.as_str() {
-        "" | "application/json" => {
-            let mut body = json_body::parse(&text)
-                .map_err(|error| unrecognized(go_json_error(&text, &error)))?;
-            body.text = text.clone();
-            body
-        }
-        "application/yaml" | "application/x-yaml" | "text/yaml" => {
-            let text = std::str::from_utf8(&text)
-                .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-            let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
-                status::bad_request(format!("error converting YAML to JSON: {error}"))
-            })?;
-            Body { value, duplicates: Vec::new(), text: Bytes::new() }
-        }
-        media if proto::is_protobuf(media) => {
-            let value =
-                proto::decode(&text).map_err(|error| status::bad_request(error.to_string()))?;
-            Body { value, duplicates: Vec::new(), text: Bytes::new() }
-        }
-        _ => {
-            return Err(status::unsupported_media_type(
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"
-                    .to_owned(),
-            ));
-        }
-    };
-    // Nothing decodes into an object with nothing in it.
-    let body = if body.value.is_null() { Body { value: json!({}), ..body } } else { body };
-    let body = body.storable()?;
-    if !body.value.is_object() {
-        let found = match &body.value {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Number(_) => "number",
-            Value::Bool(_) | Value::Null | Value::Object(_) => "bool",
-        };
-        return Err(unrecognized(format!(
-            "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        )));
-    }
-    // Custom objects have no Go type that would stand in for a kind that is not named.
-    if kind.custom.is_some() && body.value["kind"].is_null() {
-        let shown = String::from_utf8_lossy(&text);
-        return Err(status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{shown}' ({}{})",
-            kind.kind,
-            &shown.chars().take(SHOWN).collect::<String>(),
-            if shown.len() > SHOWN { " ..." } else { "" }
-        )));
-    }
-    for field in ["apiVersion", "kind"] {
-        let found = match &body.value[field] {
-            Value::Null | Value::String(_) => continue,
-            Value::Number(_) => "number",
-            Value::Bool(_) => "bool",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        return Err(unrecognized(format!(
-            "json: cannot unmarshal {found} into Go struct field .{field} of type string"
-        )));
-    }
-    Ok(body)
-}
-
-fn go_json_error(text: &[u8], error: &serde_json::Error) -> String {
-    go_json::syntax_error(text).unwrap_or_else(|| error.to_string())
-}
-
-/// A body that may leave out `apiVersion` and `kind`, as the server's decoder allows for the kind of the path.
-fn with_kind(kind: &Kind, mut body: Body) -> Body {
-    if let Some(fields) = body.value.as_object_mut() {
-        fields.entry("apiVersion").or_insert_with(|| kind.api_version().into());
-        fields.entry("kind").or_insert_with(|| kind.kind.clone().into());
-    }
-    body
-}
-
 fn post(
     server: &Arc<ApiServer>,
     kind: &Kind,
@@ -613,7 +500,7 @@ fn post(
     body: Body,
     context: &mut Request,
 ) -> Result<Written, Status> {
-    let mut body = with_kind(kind, body);
+    let mut body = body::with_kind(kind, body);
     context.duplicates = std::mem::take(&mut body.duplicates);
     context.body = std::mem::take(&mut body.text);
     let namespace = if kind.namespaced && at.namespace.is_empty() {
@@ -631,62 +518,10 @@ fn put(
     body: Body,
     context: &mut Request,
 ) -> Result<Written, Status> {
-    let mut body = with_kind(kind, body);
+    let mut body = body::with_kind(kind, body);
     context.duplicates = std::mem::take(&mut body.duplicates);
     context.body = std::mem::take(&mut body.text);
     server.update(kind, &at.namespace, &at.name, &at.subresource, body.value.take(), context)
-}
-
-struct Patch {
-    patch_type: PatchType,
-    body: Body,
-}
-
-async fn read_patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Patch, Status> {
-    let (media, text) = raw_body(request).await?;
-    let custom = kind.custom.is_some();
-    let known =
-        PatchType::of(&media).filter(|patch_type| !(custom && *patch_type == PatchType::Strategic));
-    let Some(patch_type) = known else {
-        if !custom && PatchType::of(&media).is_none() {
-            let mut refused =
-                status::unsupported_media_type("415: Unsupported Media Type".to_owned());
-            refused.details = json!({});
-            return Err(refused);
-        }
-        return Err(status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format - accepted media types include: {}",
-            PatchType::accepted(custom)
-        )));
-    };
-    let body = if patch_type == PatchType::Apply {
-        // YAML includes JSON, but JSON is what nearly everybody sends.
-        match json_body::parse(&text) {
-            Ok(body) => body,
-            Err(_) => {
-                let text = std::str::from_utf8(&text)
-                    .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-                let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
-                    status::bad_request(format!("error decoding YAML: {error}"))
-                })?;
-                Body { value, duplicates: Vec::new(), text: Bytes::new() }
-            }
-        }
-    } else {
-        let prefix = if patch_type == PatchType::Strategic { "" } else { "error decoding patch: " };
-        let mut body = json_body::parse(&text).map_err(|error| {
-            status::bad_request(format!("{prefix}{}", go_json_error(&text, &error)))
-        })?;
-        if patch_type == PatchType::Strategic && body.value.is_null() {
-            // Nothing decodes into a patch that changes nothing.
-            body.value = json!({});
-        }
-        body
-    };
-    if patch_type == PatchType::Apply && !body.value.is_object() {
-        return Err(status::bad_request("error decoding YAML: an object is expected"));
-    }
-    Ok(Patch { patch_type, body: body.storable()? })
 }
 
 fn patch_object(
@@ -714,8 +549,8 @@ async fn delete(
     request: HttpRequest<Incoming>,
 ) -> Result<Reply, Status> {
     let mut context = options::write(&request, query, "DeleteOptions")?;
-    let (media, text) = raw_body(request).await?;
-    let body = delete_body(&media, &text)?;
+    let (media, text) = body::raw(request).await?;
+    let body = body::delete_options(&media, &text)?;
     // With a body, it alone says how to delete.
     context.dry_run &= body.is_null();
     let options = options::delete(query, &body)?;
@@ -767,28 +602,6 @@ fn returns_deleted(kind: &Kind) -> bool {
                         | "volumeattributesclasses"
                 )
         )
-}
-
-/// The body of a deletion; null without one.
-fn delete_body(media: &str, text: &[u8]) -> Result<Value, Status> {
-    if text.is_empty() {
-        return Ok(Value::Null);
-    }
-    if proto::is_protobuf(media) {
-        return proto::decode(text).map_err(|error| status::bad_request(error.to_string()));
-    }
-    let body = json_body::parse(text).map_err(|error| {
-        let why = go_json_error(text, &error);
-        status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
-    })?;
-    let text = |field: &str| body.value[field].as_str().unwrap_or_default().to_owned();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    if !matches!(kind.as_str(), "" | "DeleteOptions") {
-        return Err(status::bad_request(format!(
-            "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/runtime/scheme.go:111\""
-        )));
-    }
-    Ok(body.value)
 }
 
 fn delete_collection(
@@ -871,9 +684,9 @@ async fn subresource(
         ("scale", "PUT" | "PATCH") => {
             let mut context = options::write(&request, &query, "UpdateOptions")?;
             let change = if method == "PUT" {
-                (PatchType::Apply, read_body(kind, request).await?.value)
+                (PatchType::Apply, body::object(kind, request).await?.value)
             } else {
-                let patch = read_patch(kind, request).await?;
+                let patch = body::patch(kind, request).await?;
                 (patch.patch_type, patch.body.value)
             };
             let scale = server.write_scale(kind, &at.namespace, &at.name, &change, &mut context)?;
@@ -881,37 +694,37 @@ async fn subresource(
         }
         ("status" | "approval" | "ephemeralcontainers" | "resize", "PUT") => {
             let mut context = options::write(&request, &query, "UpdateOptions")?;
-            let body = read_body(kind, request).await?;
+            let body = body::object(kind, request).await?;
             let written = put(server, kind, &at, body, &mut context);
             Ok(written_reply(server, kind, &query, written, form, &context))
         }
         ("status" | "approval" | "ephemeralcontainers" | "resize", "PATCH") => {
             let mut context = options::write(&request, &query, "PatchOptions")?;
-            let patch = read_patch(kind, request).await?;
+            let patch = body::patch(kind, request).await?;
             let written = patch_object(server, kind, &at, patch, &mut context);
             Ok(written_reply(server, kind, &query, written, form, &context))
         }
         ("eviction", "POST") => {
             let mut context = options::write(&request, &query, "CreateOptions")?;
-            let body = read_body(kind, request).await?;
+            let body = body::object(kind, request).await?;
             let answer = server.evict(kind, &at.namespace, &at.name, &body.value, &mut context)?;
             Ok(reply::json(201, form, &answer))
         }
         ("token", "POST") => {
             let context = options::write(&request, &query, "CreateOptions")?;
-            let body = read_body(kind, request).await?;
+            let body = body::object(kind, request).await?;
             let token = server.token(kind, &at.namespace, &at.name, &body.value, &context)?;
             Ok(reply::json(201, form, &token))
         }
         ("binding", "POST") => {
             let mut context = options::write(&request, &query, "CreateOptions")?;
-            let body = read_body(kind, request).await?;
+            let body = body::object(kind, request).await?;
             let done = server.bind(&at.namespace, &at.name, &body.value, &mut context)?;
             Ok(reply::json(201, form, &done))
         }
         ("finalize", "PUT") => {
             let mut context = options::write(&request, &query, "UpdateOptions")?;
-            let body = read_body(kind, request).await?;
+            let body = body::object(kind, request).await?;
             let written = server.finalize(&at.name, &body.value, &mut context);
             Ok(written_reply(server, kind, &query, written, form, &context))
         }

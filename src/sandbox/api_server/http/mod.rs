@@ -1,8 +1,9 @@
 //! The API server over HTTP: connections, routes, content negotiation, answers.
 //!
-//! `path` names what a request is for, `handle` turns it into verbs, `reply` writes answers; `streams` carries logs,
+//! `path` names what a request is for, `body` reads what it carries, `handle` turns it into verbs, `reply` writes answers; `streams` carries logs,
 //! exec and port-forward.
 
+mod body;
 mod handle;
 mod options;
 mod path;
