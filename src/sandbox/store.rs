@@ -3,7 +3,7 @@
 //! Objects are kept as canonical JSON text; the trees that readers ask for are parsed on demand and shared while they
 //! are in use. One lock orders all writes, so a revision names one state of the whole store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Weak};
 
@@ -18,8 +18,8 @@ use super::api::EventType;
 const HISTORY_EVENTS: usize = 10_000;
 /// Bytes of object text that the history may keep alive.
 const HISTORY_BYTES: usize = 48 << 20;
-/// Parsed objects that stay parsed although nobody uses them.
-const PARSED_OBJECTS: usize = 2_048;
+/// Bytes of object text that stay parsed although nobody uses the trees, which are several times as large.
+const PARSED_BYTES: usize = 1 << 20;
 
 /// A resource in all of its versions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,7 +146,15 @@ struct State {
 #[derive(Default)]
 pub(super) struct Store {
     state: Mutex<State>,
-    parsed: Mutex<VecDeque<Arc<Value>>>,
+    parsed: Mutex<Parsed>,
+    names: Mutex<BTreeSet<Arc<str>>>,
+}
+
+/// Trees that were asked for lately, the newest last, with the size of their text.
+#[derive(Default)]
+struct Parsed {
+    trees: VecDeque<(Arc<Value>, usize)>,
+    bytes: usize,
 }
 
 /// Objects of one page of a list.
@@ -377,21 +385,34 @@ impl Store {
         let value = Arc::new(object.parse());
         *parsed = Arc::downgrade(&value);
         drop(parsed);
-        self.keep(value.clone());
+        self.keep(value.clone(), object.size());
         value
     }
 
-    fn keep(&self, value: Arc<Value>) {
+    fn keep(&self, value: Arc<Value>, size: usize) {
         let mut parsed = self.parsed.lock();
-        parsed.push_back(value);
-        if parsed.len() > PARSED_OBJECTS {
-            parsed.pop_front();
+        parsed.trees.push_back((value, size));
+        parsed.bytes += size;
+        while parsed.bytes > PARSED_BYTES && parsed.trees.len() > 1 {
+            let Some((_, oldest)) = parsed.trees.pop_front() else { break };
+            parsed.bytes -= oldest;
         }
+    }
+
+    /// The one copy of a text that very many objects hold.
+    fn name(&self, text: &str) -> Arc<str> {
+        let mut names = self.names.lock();
+        if let Some(known) = names.get(text) {
+            return known.clone();
+        }
+        let name: Arc<str> = text.into();
+        names.insert(name.clone());
+        name
     }
 
     fn stored(&self, key: ObjectKey, revision: u64, mut object: Value) -> Arc<StoredObject> {
         object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
-        let text_of = |field: &str| Arc::from(object[field].as_str().unwrap_or_default());
+        let text_of = |field: &str| self.name(object[field].as_str().unwrap_or_default());
         let kind = text_of("kind");
         let api_version = text_of("apiVersion");
         let mut rest = Vec::with_capacity(1_024);
@@ -413,7 +434,7 @@ impl Store {
         rest.shrink_to_fit();
         let value = Arc::new(object);
         let parsed = Mutex::new(Arc::downgrade(&value));
-        self.keep(value);
+        self.keep(value, rest.len());
         Arc::new(StoredObject { key, revision, kind, api_version, rest: rest.into(), parsed })
     }
 }

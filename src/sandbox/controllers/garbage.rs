@@ -1,6 +1,7 @@
 //! The garbage collector: dependents go after their owners, foreground and orphan deletion are finished.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -12,14 +13,27 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 /// Where an object is: its collection, namespace and name.
-type Place = (Resource, String, String);
+type Place = (Arc<Resource>, String, String);
 
 #[derive(Default)]
 struct Index {
+    /// The collections, once each: there is a place for every object.
+    resources: BTreeSet<Arc<Resource>>,
     /// Dependents by the owner's uid.
     dependents: BTreeMap<String, BTreeSet<Place>>,
     /// Places by uid, for the keys that carry only a uid.
     places: BTreeMap<String, Place>,
+}
+
+impl Index {
+    fn resource(&mut self, resource: &Resource) -> Arc<Resource> {
+        if let Some(known) = self.resources.get(resource) {
+            return known.clone();
+        }
+        let resource = Arc::new(resource.clone());
+        self.resources.insert(resource.clone());
+        resource
+    }
 }
 
 /// The garbage collector; its index follows the changes that it is told of.
@@ -39,13 +53,13 @@ impl Controller for GarbageCollector {
         if id.is_empty() || change.resource.plural == "events" {
             return Vec::new();
         }
+        let owners = object::items(&object["metadata"], "ownerReferences");
+        let mut index = self.index.lock();
         let place = (
-            change.resource.clone(),
+            index.resource(&change.resource),
             object::namespace(object).to_owned(),
             object::name(object).to_owned(),
         );
-        let owners = object::items(&object["metadata"], "ownerReferences");
-        let mut index = self.index.lock();
         let mut keys = Vec::new();
         if change.event == EventType::Deleted {
             index.places.remove(&id);
