@@ -27,6 +27,7 @@ pub mod schema;
 mod serve;
 pub mod ssa;
 mod store;
+mod trail;
 pub mod validation;
 mod wire;
 

@@ -6,11 +6,7 @@ use crate::sandbox::builtin::SET_BY_SERVER;
 use crate::sandbox::quantity;
 use crate::sandbox::schema::{Schema, SchemaType};
 use crate::sandbox::ssa::go_text;
-
-/// `a.b`
-fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
-}
+use crate::sandbox::trail::Trail;
 
 /// Sets what is absent and has a default that the server sets.
 pub(crate) fn set_defaults(schema: &Schema, value: &mut Value) {
@@ -63,16 +59,11 @@ fn set_by_server(schema: &Schema) -> Option<&Value> {
 /// Returns the text of `encoding/json`: `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas
 /// of type int32`.
 pub(crate) fn go_type_error(schema: &Schema, value: &Value) -> Option<String> {
-    type_error(schema, value, "", &Owner::default())
+    type_error(schema, value, &Trail::Root, "")
 }
 
-#[derive(Default)]
-struct Owner {
-    /// The Go struct that holds the field.
-    name: String,
-}
-
-fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Option<String> {
+/// `owner` is the Go struct that holds the field; maps and lists do not show in the path.
+fn type_error(schema: &Schema, value: &Value, path: &Trail<'_>, owner: &str) -> Option<String> {
     let found = match value {
         Value::Null => return None,
         Value::Bool(_) => "bool",
@@ -95,10 +86,10 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
         SchemaType::IntOrString => value.is_string() || value.is_number(),
     };
     if !fits {
-        let field = if path.is_empty() {
+        let field = if path.is_root() {
             "Go value".to_owned()
         } else {
-            format!("Go struct field {}.{path}", owner.name)
+            format!("Go struct field {owner}.{path}")
         };
         return Some(format!(
             "json: cannot unmarshal {found} into {field} of type {}",
@@ -109,8 +100,7 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
     let fits = value.as_i64().is_some_and(|number| !narrow || i32::try_from(number).is_ok());
     if schema.kind == SchemaType::Integer && !fits {
         return Some(format!(
-            "json: cannot unmarshal number {value} into Go struct field {}.{path} of type {}",
-            owner.name,
+            "json: cannot unmarshal number {value} into Go struct field {owner}.{path} of type {}",
             go_type(schema)
         ));
     }
@@ -119,23 +109,15 @@ fn type_error(schema: &Schema, value: &Value, path: &str, owner: &Owner) -> Opti
     }
     match value {
         Value::Object(fields) => {
-            let own = Owner {
-                name: schema
-                    .source
-                    .get("x-go-type")
-                    .and_then(Value::as_str)
-                    .filter(|name| !name.is_empty())
-                    .unwrap_or(&owner.name)
-                    .to_owned(),
-            };
+            let named = schema.source.get("x-go-type").and_then(Value::as_str);
+            let own = named.filter(|name| !name.is_empty()).unwrap_or(owner);
             fields.iter().find_map(|(name, value)| {
                 let child = schema.field(name)?;
-                let path = if schema.properties.contains_key(name) {
-                    join(path, name)
+                if schema.properties.contains_key(name) {
+                    type_error(child, value, &path.field(name), own)
                 } else {
-                    path.to_owned()
-                };
-                type_error(child, value, &path, &own)
+                    type_error(child, value, path, own)
+                }
             })
         }
         Value::Array(items) => {

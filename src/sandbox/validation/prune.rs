@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::sandbox::schema::{Schema, SchemaType};
+use crate::sandbox::trail::Trail;
 
 use super::cause::quoted;
 use super::structural::OBJECT_META;
@@ -11,7 +12,7 @@ use super::structural::OBJECT_META;
 /// embedded resources last.
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut found = Found::default();
-    found.walk(schema, value, "");
+    found.walk(schema, value, &Trail::Root);
     found.fields.sort();
     found.embedded.sort();
     found.fields.append(&mut found.embedded);
@@ -48,7 +49,7 @@ struct Found {
 }
 
 impl Found {
-    fn walk(&mut self, schema: &Schema, value: &mut Value, path: &str) {
+    fn walk(&mut self, schema: &Schema, value: &mut Value, path: &Trail<'_>) {
         match value {
             Value::Object(fields) => {
                 let mut unknown = Vec::new();
@@ -57,23 +58,23 @@ impl Found {
                         && ["apiVersion", "kind", "metadata"].contains(&name.as_str())
                     {
                         if name == "metadata" {
-                            self.metadata(child, &below(path, name));
+                            self.metadata(child, &path.field(name));
                         }
                     } else if let Some(field) = schema.field(name) {
-                        self.walk(field, child, &below(path, name));
+                        self.walk(field, child, &path.field(name));
                     } else if !keeps_unknown(schema) {
                         unknown.push(name.clone());
                     }
                 }
                 for name in unknown {
                     fields.remove(&name);
-                    self.fields.push(below(path, &name));
+                    self.fields.push(path.field(&name).to_string());
                 }
             }
             Value::Array(items) => {
                 if let Some(schema) = &schema.items {
                     for (at, item) in items.iter_mut().enumerate() {
-                        self.walk(schema, item, &format!("{path}[{at}]"));
+                        self.walk(schema, item, &path.item(at));
                     }
                 }
             }
@@ -81,7 +82,7 @@ impl Found {
         }
     }
 
-    fn metadata(&mut self, value: &mut Value, path: &str) {
+    fn metadata(&mut self, value: &mut Value, path: &Trail<'_>) {
         let mut inner = Self::default();
         inner.walk(&OBJECT_META, value, path);
         self.embedded.append(&mut inner.fields);
@@ -90,8 +91,4 @@ impl Found {
 
 fn keeps_unknown(schema: &Schema) -> bool {
     schema.preserve_unknown || (schema.kind == SchemaType::Any && schema.properties.is_empty())
-}
-
-fn below(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
