@@ -46,6 +46,8 @@ const FEATURES: &[&str] = &[
     "HTTPRoute307RedirectStatusCode",
     "HTTPRoute308RedirectStatusCode",
     "HTTPRouteDestinationPortMatching",
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
 ];
 
 /// A sandbox in a process of its own; it ends with the scenario.

@@ -75,6 +75,27 @@ pub(crate) fn case(path: &Path) -> Result<Case, String> {
     Ok(Case { name, steps, requests, recording: path.with_extension("envoy") })
 }
 
+/// A certificate, its key and the authority that signed it, all as PEM.
+struct Certified {
+    certificate: String,
+    key: String,
+    authority: String,
+}
+
+fn certified(hosts: Vec<String>) -> Result<Certified, rcgen::Error> {
+    let mut authority = rcgen::CertificateParams::new(Vec::new())?;
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, format!("of {hosts:?}"));
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let key = rcgen::KeyPair::generate()?;
+    let root = authority.self_signed(&key)?;
+    let issuer = rcgen::Issuer::new(authority, key);
+    let own = rcgen::KeyPair::generate()?;
+    let leaf = rcgen::CertificateParams::new(hosts)?.signed_by(&own, &issuer)?;
+    let key = own.serialize_pem();
+    Ok(Certified { certificate: leaf.pem(), key, authority: root.pem() })
+}
+
 /// What every case stands on: certificates, gateways, backends.
 pub(crate) fn fixture() -> Result<Vec<Step>, String> {
     let mut steps = Vec::new();
@@ -89,16 +110,22 @@ pub(crate) fn fixture() -> Result<Vec<Step>, String> {
     steps.append(&mut after);
     for (name, hosts) in hosts {
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>();
-        let made = rcgen::generate_simple_self_signed(hosts).map_err(|error| error.to_string())?;
+        let made = certified(hosts).map_err(|error| error.to_string())?;
         steps.push(Step::Apply(Box::new(json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": { "name": name, "namespace": "routing" },
             "type": "kubernetes.io/tls",
             "data": {
-                "tls.crt": STANDARD.encode(made.cert.pem()),
-                "tls.key": STANDARD.encode(made.signing_key.serialize_pem()),
+                "tls.crt": STANDARD.encode(made.certificate),
+                "tls.key": STANDARD.encode(made.key),
             },
+        }))));
+        steps.push(Step::Apply(Box::new(json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": format!("authority-of-{name}"), "namespace": "routing" },
+            "data": { "ca.crt": made.authority },
         }))));
     }
     steps.extend(rest);

@@ -8,6 +8,7 @@
 mod address;
 mod admin;
 mod apps;
+mod backend_tls;
 mod body;
 mod dump;
 mod filters;

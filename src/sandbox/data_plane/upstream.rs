@@ -11,7 +11,7 @@ use super::body::Body;
 use super::forward::Outcome;
 use super::http_server::plain;
 use super::policy::{self, Peer};
-use super::{DataPlane, apps};
+use super::{DataPlane, apps, backend_tls};
 use crate::sandbox::controllers::kinds::SERVICES;
 use crate::sandbox::controllers::object;
 use crate::sandbox::mesh::presence;
@@ -20,6 +20,10 @@ use crate::sandbox::node::images::Program;
 
 /// How often a request is sent at most: istiod's default policy has two retries, for backends that refuse the connection.
 const MAX_ATTEMPTS: u16 = 3;
+
+/// Envoy's words when all attempts to connect have failed.
+const NOT_CONNECTED: &str = "upstream connect error or disconnect/reset before headers. retried and the latest reset \
+                             reason: remote connection failure";
 
 /// Gives a request the protocol that Envoy speaks to a Service's port: what its name or `appProtocol` says; the client's
 /// own where they say nothing.
@@ -58,7 +62,7 @@ pub(super) enum Reached {
 impl DataPlane {
     /// A gateway's request to a Service, as Envoy answers for it.
     pub(super) async fn call_service(
-        &self,
+        self: &Arc<Self>,
         caller: &Peer,
         proxy: &Value,
         (namespace, name): (&str, &str),
@@ -122,6 +126,14 @@ impl DataPlane {
                 endpoints.retain(|(other, _)| object::uid(other) != object::uid(&pod));
                 continue;
             }
+            if let Some(tls) = backend_tls::of_port(&*self.api, &service, &service_port) {
+                request.headers_mut().insert("x-envoy-attempt-count", HeaderValue::from(attempt));
+                let answer = tls.call(self, &pod, target, &caller.address, request).await;
+                return answer.map_or_else(
+                    |_| Outcome::local(StatusCode::SERVICE_UNAVAILABLE, NOT_CONNECTED),
+                    Outcome::of_upstream,
+                );
+            }
             if !apps::speaks(&pod, target, request.version()) {
                 let text = format!("{ERROR} reset reason: protocol error");
                 return Outcome::local(StatusCode::BAD_GATEWAY, &text);
@@ -136,9 +148,7 @@ impl DataPlane {
             };
             return Outcome::of_upstream(apps::respond(&call, request).await);
         }
-        let text =
-            format!("{ERROR} retried and the latest reset reason: remote connection failure");
-        Outcome::local(StatusCode::SERVICE_UNAVAILABLE, &text)
+        Outcome::local(StatusCode::SERVICE_UNAVAILABLE, NOT_CONNECTED)
     }
 
     /// The waypoint's pod when it lets the request pass; else what it, or the way to it, answers.

@@ -2,6 +2,7 @@
 //! there. The conditions of a target that cannot be used stay with those after it, as they do in istiod.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,43 @@ use crate::sandbox::controllers::object::{self, Condition};
 
 /// Ancestors that a status may list.
 const MOST: usize = 16;
+
+/// The policy that rules over the connections to a port of a Service: one for the port before one for all, then the older
+/// one.
+pub(crate) fn of_port(api: &dyn Api, service: &Value, port: &Value) -> Option<Arc<Value>> {
+    let namespace = object::namespace(service);
+    let section = port["name"].as_str().unwrap_or_default();
+    let mut found: Vec<(bool, (String, String), Arc<Value>)> = Vec::new();
+    for policy in api.list(&BACKEND_TLS_POLICIES, namespace) {
+        if ignored(&policy) {
+            continue;
+        }
+        let of_service = object::items(&policy["spec"], "targetRefs").iter().filter(|target| {
+            text(target, "group", "").is_empty()
+                && target["kind"] == "Service"
+                && target["name"] == service["metadata"]["name"]
+        });
+        for target in of_service {
+            let wanted = text(target, "sectionName", "");
+            if wanted.is_empty() || wanted == section {
+                found.push((wanted.is_empty(), age(&policy), policy.clone()));
+            }
+        }
+    }
+    found.into_iter().min_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))).map(|(_, _, policy)| policy)
+}
+
+/// Older policies come first, of the same age by name.
+fn age(policy: &Value) -> (String, String) {
+    let created = policy["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
+    (created.to_owned(), object::name(policy).to_owned())
+}
+
+/// Whether its author keeps istiod from a policy.
+fn ignored(policy: &Value) -> bool {
+    object::annotation(policy, "istio.io/ignore-policy-attachment")
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
 
 /// The policy controller.
 pub(super) struct BackendPolicies;
@@ -85,9 +123,7 @@ impl Verdict {
 fn ancestors(api: &dyn Api, policy: &Value) -> Vec<Value> {
     let mut wanted: Vec<(Value, &'static str, Vec<Condition>)> = Vec::new();
     let targets = object::items(&policy["spec"], "targetRefs");
-    let ignored = object::annotation(policy, "istio.io/ignore-policy-attachment")
-        .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    if ignored {
+    if ignored(policy) {
         let text = "Ignored by Istio due to annotation istio.io/ignore-policy-attachment=true";
         let condition = Condition::new("Accepted", false, "IgnoredByIstio", text);
         wanted.extend(
@@ -226,14 +262,6 @@ fn target_problem(api: &dyn Api, policy: &Value, target: &Value) -> Option<Probl
 
 /// An older policy on the same target wins.
 fn conflict(api: &dyn Api, policy: &Value, target: &Value) -> Option<Problem> {
-    let age = |policy: &Value| {
-        let created = policy["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
-        (created.to_owned(), object::name(policy).to_owned())
-    };
-    let ignored = |policy: &Value| {
-        object::annotation(policy, "istio.io/ignore-policy-attachment")
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    };
     api.list(&BACKEND_TLS_POLICIES, object::namespace(policy))
         .iter()
         .filter(|other| object::uid(other) != object::uid(policy) && !ignored(other))

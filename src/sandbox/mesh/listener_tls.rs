@@ -203,7 +203,7 @@ fn found_keys(object: &Value) -> String {
 }
 
 /// The CA bundle of a ConfigMap or Secret, or istiod's words for why there is none.
-pub(super) fn authority_bundle(object: &Value) -> Result<Vec<u8>, String> {
+pub(crate) fn authority_bundle(object: &Value) -> Result<Vec<u8>, String> {
     let keys = ["cacert", "ca.crt"];
     if let Some(bundle) =
         keys.iter().filter_map(|key| bytes_of(object, key)).find(|bundle| !bundle.is_empty())

@@ -10,7 +10,7 @@ pub mod presence;
 pub mod waypoint;
 
 mod auto_allocate;
-mod backend_policy_status;
+pub(crate) mod backend_policy_status;
 mod control_plane;
 mod enrolment;
 mod gateway_objects;
@@ -18,7 +18,7 @@ mod gateway_services;
 mod gateway_status;
 mod gateways;
 mod kinds;
-mod listener_tls;
+pub(crate) mod listener_tls;
 mod metal_lb;
 mod metal_lb_start;
 pub(crate) mod policy_status;

@@ -64,6 +64,11 @@ pub(super) fn speaks(pod: &Value, port: u16, version: Version) -> bool {
     }
 }
 
+/// Whether the program speaks TLS on a port.
+pub(super) fn is_secure(pod: &Value, port: u16) -> bool {
+    Program::of_pod(pod) == Program::EchoBasic && echo_basic::is_secure(pod, port)
+}
+
 /// What the program answers on a connection that speaks HTTP.
 pub(super) async fn respond(call: &Call<'_>, request: Request<Body>) -> Response<Body> {
     match Program::of_pod(call.pod) {
@@ -92,7 +97,7 @@ pub(super) async fn serve(
             }
         }
     };
-    if Program::of_pod(&pod) != Program::EchoBasic || !echo_basic::is_secure(&pod, port) {
+    if !is_secure(&pod, port) {
         return http_server::serve(stream, clock, move |request| answer(None, request)).await;
     }
     let Some(config) = echo_basic::tls(&plane, &pod) else { return stream.reset() };
