@@ -19,7 +19,7 @@ const HISTORY_EVENTS: usize = 10_000;
 /// Bytes of object text that the history may keep alive.
 const HISTORY_BYTES: usize = 48 << 20;
 /// Bytes of object text that stay parsed although nobody uses the trees, which are several times as large.
-const PARSED_BYTES: usize = 1 << 20;
+const PARSED_BYTES: usize = 512 << 10;
 
 /// A resource in all of its versions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,8 +1,8 @@
 //! A served sandbox under mixed load for a while: clients that are cut off, watches that are resumed, kubectl and helm.
 //!
-//! `cargo bench --bench soak` runs one minute; `SOAK_SECONDS=1800` gives it more. It fails when a watch loses or repeats an
-//! event, when the process ends or says that it panicked, or when it answers no more; it prints what was done and the memory
-//! that the process held on the way.
+//! `cargo bench --bench soak` runs one minute; `SOAK_SECONDS=1800` gives it more, `SOAK_PAUSE_MS` is the longest pause
+//! between two requests of a client (20). It fails when a watch loses or repeats an event, when the process ends or says
+//! that it panicked, or when it answers no more; it prints what was done and the memory that the process held on the way.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -198,6 +198,8 @@ fn version(object: &ConfigMap) -> String {
 async fn load(client: Client, n: u64, ends: Instant, done: Arc<Done>) {
     let api: Api<ConfigMap> = Api::namespaced(client, &format!("soak-{}", n % NAMESPACES));
     let mut random = Random(n * 7_919 + 1);
+    let given = std::env::var("SOAK_PAUSE_MS").ok().and_then(|text| text.parse().ok());
+    let pause = given.unwrap_or(20).max(1);
     while Instant::now() < ends {
         let name = format!("map-{n}-{}", random.below(20));
         let text = "x".repeat(usize::try_from(random.below(2_000)).unwrap_or(0));
@@ -239,7 +241,7 @@ async fn load(client: Client, n: u64, ends: Instant, done: Arc<Done>) {
         } else {
             request.await;
         }
-        tokio::time::sleep(Duration::from_millis(random.below(20))).await;
+        tokio::time::sleep(Duration::from_millis(random.below(pause))).await;
     }
 }
 
