@@ -48,10 +48,43 @@ fn line(data: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Where the headers of a block end.
+enum Headers<'a> {
+    /// Before this, with the empty line after them.
+    Passed(&'a [u8]),
+    /// At a line that is no header; what follows it.
+    Refused(&'a [u8]),
+    /// Nowhere: there is no empty line.
+    Open,
+}
+
+fn headers(mut rest: &[u8], is_header: impl Fn(&[u8]) -> bool) -> Headers<'_> {
+    while !rest.is_empty() {
+        let (header, after) = line(rest);
+        rest = after;
+        if header.trim_ascii().is_empty() {
+            return Headers::Passed(rest);
+        }
+        if !is_header(header) {
+            return Headers::Refused(rest);
+        }
+    }
+    Headers::Open
+}
+
+/// Whether a header of a signed message names hashes that are known.
+fn names_hashes(header: &[u8]) -> bool {
+    let Ok(header) = std::str::from_utf8(header) else { return false };
+    let Some((name, hashes)) = header.split_once(':') else { return false };
+    let is_known = |hash: &str| HASHES.contains(&hash.trim().to_ascii_uppercase().as_str());
+    let is_plain = header.chars().all(|c| (' '..='~').contains(&c));
+    is_plain && name.trim() == "Hash" && hashes.split(',').all(is_known)
+}
+
 /// The next block, and what follows it; text before a block is passed over. A checksum is not looked at.
 pub(super) fn block(mut data: &[u8]) -> Option<(Block, &[u8])> {
-    'block: while !data.is_empty() {
-        let (first, mut rest) = line(data);
+    while !data.is_empty() {
+        let (first, rest) = line(data);
         data = rest;
         let first = String::from_utf8_lossy(first.trim_ascii()).into_owned();
         let Some(kind) = first
@@ -61,20 +94,14 @@ pub(super) fn block(mut data: &[u8]) -> Option<(Block, &[u8])> {
         else {
             continue;
         };
-        loop {
-            if rest.is_empty() {
-                return None;
+        let mut rest = match headers(rest, |header| header.contains(&b':')) {
+            Headers::Passed(rest) => rest,
+            Headers::Refused(after) => {
+                data = after;
+                continue;
             }
-            let (header, after) = line(rest);
-            rest = after;
-            if header.trim_ascii().is_empty() {
-                break;
-            }
-            if !header.contains(&b':') {
-                data = rest;
-                continue 'block;
-            }
-        }
+            Headers::Open => return None,
+        };
         let mut encoded = Vec::new();
         loop {
             if rest.is_empty() {
@@ -108,27 +135,11 @@ pub(super) fn clear_signed(data: &[u8]) -> Option<Message> {
     } else {
         find(data, &[b"\n", SIGNED_MESSAGE].concat())? + 1
     };
-    let (suffix, mut rest) = line(&data[at + SIGNED_MESSAGE.len()..]);
+    let (suffix, rest) = line(&data[at + SIGNED_MESSAGE.len()..]);
     if !suffix.is_empty() {
         return None;
     }
-    loop {
-        if rest.is_empty() {
-            return None;
-        }
-        let (header, after) = line(rest);
-        rest = after;
-        if header.trim_ascii().is_empty() {
-            break;
-        }
-        let header = std::str::from_utf8(header).ok()?;
-        let (name, hashes) = header.split_once(':')?;
-        let is_known = |hash: &str| HASHES.contains(&hash.trim().to_ascii_uppercase().as_str());
-        let is_plain = header.chars().all(|c| (' '..='~').contains(&c));
-        if !is_plain || name.trim() != "Hash" || !hashes.split(',').all(is_known) {
-            return None;
-        }
-    }
+    let Headers::Passed(mut rest) = headers(rest, names_hashes) else { return None };
     let (mut signed, mut text) = (Vec::new(), Vec::new());
     loop {
         let (row, after) = line(rest);
