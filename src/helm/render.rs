@@ -10,6 +10,7 @@ use super::manifest::{self, Hook, Manifest, ManifestError};
 use super::semver::{Constraint, Version};
 use super::template::object::{Capabilities as Seen, FileMap, KubeVersion as SeenVersion, Object};
 use super::template::value::{Entries, MapKind, Value};
+use super::template::work::Work;
 use super::template::{self, Environment, Source, TemplateError};
 use super::values;
 use crate::base::diagnostic::{Diagnostic, ErrorKind, Position};
@@ -58,6 +59,9 @@ impl From<RenderError> for Diagnostic {
             None => diagnostic,
         };
         match error {
+            RenderError::Template(TemplateError::Endless { .. }) => diagnostic.hint(
+                "look for a count, a list or a text that is far too big, in the values or in the template; no real chart comes near this limit",
+            ),
             RenderError::Template(_) => diagnostic.hint(
                 "give the value that the template needs by `values`, `values_files` or `set`; `helm::chart(chart).values` shows the chart's own",
             ),
@@ -115,12 +119,25 @@ pub struct ReleaseFacts {
 }
 
 /// How to render.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderOptions {
     pub capabilities: Capabilities,
     pub skip_schema_validation: bool,
     /// Notes of subcharts too.
     pub subchart_notes: bool,
+    /// What all templates together may do: an action, a call, a turn of a loop is a step.
+    pub max_steps: u64,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self {
+            capabilities: Capabilities::default(),
+            skip_schema_validation: false,
+            subchart_notes: false,
+            max_steps: template::work::MAX_STEPS,
+        }
+    }
 }
 
 /// A rendered chart.
@@ -203,7 +220,7 @@ pub(crate) fn final_values(
     options: &RenderOptions,
     environment: &Environment<'_>,
 ) -> Result<Map<String, Json>, RenderError> {
-    let left = |values: &Value| values.to_json().ok();
+    let left = |values: &Value| values.to_json(&Work::new(options.max_steps)).ok();
     match run(chart, given, release, options, environment, |_, _| (), left)?.looked {
         Some(Json::Object(values)) => Ok(values),
         _ => Ok(Map::new()),
@@ -247,7 +264,7 @@ fn run<T: Send>(
         let root = root_scope(values, release, seen);
         let mut sources = Vec::new();
         let scope = add_sources(&chart, chart.name(), &root, true, &mut sources);
-        template::render(environment, stack, sources, each)?;
+        template::render(environment, stack, options.max_steps, sources, each)?;
         let left = match &scope {
             Value::Map(scope) => scope.get("Values"),
             _ => None,

@@ -55,7 +55,9 @@ fn rendered(files: Vec<File>) {
         revision: 1,
         is_upgrade: false,
     };
-    let (given, options) = (Map::new(), RenderOptions::default());
+    let given = Map::new();
+    // With an instrumented build, too, this ends before libFuzzer's timeout.
+    let options = RenderOptions { max_steps: 5_000_000, ..RenderOptions::default() };
     if let Ok(rendered) = render(&chart, &given, &release, &options, &Environment::default()) {
         rendered.template_output(true);
     }

@@ -19,8 +19,14 @@ enum Anchor {
     Node {
         value: Value,
         n_nodes: usize,
+        n_bytes: usize,
     },
 }
+
+/// So much may be copied for the anchors and aliases of a document: go-yaml counts only nodes, however long their texts.
+const MAX_COPIED: usize = 256 << 20;
+/// What a node takes without its text.
+const NODE: usize = 64;
 
 pub(super) struct Composer<'a> {
     scanner: Scanner<'a>,
@@ -33,6 +39,9 @@ pub(super) struct Composer<'a> {
     /// Nodes made so far, and how many of them came from aliases.
     n_nodes: usize,
     n_aliased: usize,
+    /// Bytes of their texts, and bytes that were copied.
+    n_bytes: usize,
+    n_copied: usize,
 }
 
 /// The anchor and tag before a node.
@@ -59,6 +68,8 @@ impl<'a> Composer<'a> {
             started: false,
             n_nodes: 0,
             n_aliased: 0,
+            n_bytes: 0,
+            n_copied: 0,
         })
     }
 
@@ -67,6 +78,8 @@ impl<'a> Composer<'a> {
         self.anchors.clear();
         self.n_nodes = 0;
         self.n_aliased = 0;
+        self.n_bytes = 0;
+        self.n_copied = 0;
         if self.started {
             while self.scanner.peek()?.kind == Kind::DocumentEnd {
                 self.scanner.take()?;
@@ -159,7 +172,7 @@ impl<'a> Composer<'a> {
         }
         let start = self.scanner.peek()?.start;
         let properties = self.properties()?;
-        let before = self.n_nodes;
+        let (before, bytes_before) = (self.n_nodes, self.n_bytes);
         self.n_nodes += 1;
         if let Some(anchor) = properties.anchor {
             self.anchors.insert(anchor, Anchor::Open);
@@ -172,6 +185,7 @@ impl<'a> Composer<'a> {
                 else {
                     return Err(YamlError::at(start, "did not find expected node content"));
                 };
+                self.n_bytes += text.len();
                 scalar(&text, plain, properties.tag.as_deref(), start)?
             }
             Kind::FlowSequenceStart => self.flow_sequence()?,
@@ -187,8 +201,10 @@ impl<'a> Composer<'a> {
             }
         };
         if let Some(anchor) = properties.anchor {
-            let n_nodes = self.n_nodes - before;
-            self.anchors.insert(anchor, Anchor::Node { value: value.clone(), n_nodes });
+            let (n_nodes, n_bytes) = (self.n_nodes - before, self.n_bytes - bytes_before);
+            self.copying(n_nodes, n_bytes, start)?;
+            let node = Anchor::Node { value: value.clone(), n_nodes, n_bytes };
+            self.anchors.insert(anchor, node);
         }
         Ok(value)
     }
@@ -205,19 +221,26 @@ impl<'a> Composer<'a> {
                 let message = format!("anchor '{name}' value contains itself");
                 Err(YamlError::without_line(start, &message))
             }
-            Some(Anchor::Node { value, n_nodes }) => {
+            Some(Anchor::Node { value, n_nodes, n_bytes }) => {
+                let value = value.clone();
+                let (n_nodes, n_bytes) = (*n_nodes, *n_bytes);
                 self.n_nodes += n_nodes + 1;
+                self.n_bytes += n_bytes;
                 self.n_aliased += n_nodes;
                 let (total, aliased) = (self.n_nodes, self.n_aliased);
                 if aliased > 100 && total > 1_000 && ratio(aliased, total) > allowed_ratio(total) {
-                    return Err(YamlError::without_line(
-                        start,
-                        "document contains excessive aliasing",
-                    ));
+                    return Err(excessive(start));
                 }
-                Ok(value.clone())
+                self.copying(n_nodes, n_bytes, start)?;
+                Ok(value)
             }
         }
+    }
+
+    /// Counts what a copy takes.
+    fn copying(&mut self, n_nodes: usize, n_bytes: usize, start: Mark) -> Result<(), YamlError> {
+        self.n_copied += NODE * n_nodes + n_bytes;
+        if self.n_copied > MAX_COPIED { Err(excessive(start)) } else { Ok(()) }
     }
 
     fn properties(&mut self) -> Result<Properties<'a>, YamlError> {
@@ -521,6 +544,10 @@ fn go_syntax(value: &Value) -> String {
             format!("map[interface {{}}]interface {{}}{{{}}}", pairs.join(", "))
         }
     }
+}
+
+fn excessive(start: Mark) -> YamlError {
+    YamlError::without_line(start, "document contains excessive aliasing")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]

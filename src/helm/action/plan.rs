@@ -194,6 +194,7 @@ async fn draw(
         capabilities: capabilities.clone(),
         skip_schema_validation: options.skip_schema_validation,
         subchart_notes: false,
+        ..RenderOptions::default()
     };
     let now = cluster.clock().now();
     let (chart, values) = (chart.clone(), values.clone());

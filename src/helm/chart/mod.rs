@@ -41,8 +41,8 @@ pub enum ChartError {
     TooDeep,
     #[error("error unpacking subchart {subchart} in {chart}: {source}")]
     Subchart { subchart: String, chart: String, source: Box<Self> },
-    #[error("type mismatch on {0}: the values of a subchart are a map")]
-    SubchartValues(String),
+    #[error("type mismatch on {name}: {found}")]
+    SubchartValues { name: String, found: String },
     #[error("found in Chart.yaml, but missing in charts/ directory: {0}")]
     MissingDependencies(String),
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::parse::ParseError;
 use super::text::quote;
+use super::work::Work;
 
 /// Marks around the message of `fail` and `required`, which Helm shows without the trace.
 const START: &str = "HELM_ERR_START";
@@ -21,6 +22,9 @@ pub enum TemplateError {
     /// A template failed while it ran.
     #[error("{text}")]
     Execution { place: String, text: String },
+    /// The rendering was ended before it ended by itself.
+    #[error("{text}")]
+    Endless { place: String, text: String },
     /// The machine gave no thread to render in.
     #[error("no thread to render in: {0}")]
     Thread(String),
@@ -32,7 +36,8 @@ impl TemplateError {
         match self {
             Self::Parse { place, .. }
             | Self::Refused { place, .. }
-            | Self::Execution { place, .. } => place,
+            | Self::Execution { place, .. }
+            | Self::Endless { place, .. } => place,
             Self::Thread(_) => "",
         }
     }
@@ -45,7 +50,15 @@ impl TemplateError {
         }
     }
 
-    pub(crate) fn from_exec(error: &ExecError) -> Self {
+    pub(crate) fn from_exec(error: &ExecError, work: &Work) -> Self {
+        match Self::told(error) {
+            Self::Execution { place, text } if work.is_spent() => Self::Endless { place, text },
+            told => told,
+        }
+    }
+
+    /// In Helm's way.
+    fn told(error: &ExecError) -> Self {
         let text = error.to_string();
         let place = error.place.clone();
         if let Some(from) = text.find(START)

@@ -12,9 +12,13 @@ use super::funcs::{self, Function, Type};
 use super::print;
 use super::stack::Stack;
 use super::value::{ListKind, Value};
+use super::work::{ENTRY, ITEM, MADE, READ, Work};
 
 /// Go's limit, in the message; ours is the stack.
 const MAX_EXEC_DEPTH: usize = 100_000;
+
+/// So many variables are passed over in a step when one is looked up.
+const FAR: usize = 16;
 
 /// Templates by name; a text given to `tpl` sees those around it and adds its own.
 #[derive(Debug, Default)]
@@ -55,12 +59,20 @@ pub(crate) struct Engine<'e> {
     pub(crate) included: RefCell<HashMap<Rc<str>, usize>>,
     /// The text that `fromYaml` read last, and what it is.
     pub(crate) last_yaml: RefCell<Option<(String, serde_json::Value)>>,
+    pub(crate) work: Work,
 }
 
 /// What a function may use.
 pub(crate) struct Context<'c> {
     pub(crate) engine: &'c Engine<'c>,
     pub(crate) templates: &'c Rc<Templates>,
+}
+
+impl<'c> Context<'c> {
+    /// What a function pays from whose work grows with its arguments.
+    pub(crate) fn work(&self) -> &'c Work {
+        &self.engine.work
+    }
 }
 
 /// A value with whether it is held in an interface, which Go names in type errors.
@@ -98,6 +110,30 @@ pub(crate) fn execute(
     match state.walk_all(&dot, &tree.root) {
         Ok(()) | Err(Stop::Break | Stop::Continue) => Ok(out),
         Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+/// Steps for the arguments that a function looks through from end to end.
+fn price_of_reading(value: &Value) -> usize {
+    match value {
+        Value::Str(text) => text.len() / READ,
+        Value::Object(object) => match &**object {
+            super::object::Object::Files(files) => files.len(),
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
+/// Steps for a value that nobody else holds, which is to say, that was just made; what it is made of was paid for before.
+fn price_of_new(value: &Value) -> usize {
+    match value {
+        Value::Str(text) if Rc::strong_count(text) == 1 => text.len() / MADE,
+        Value::List(list) if Rc::strong_count(list) == 1 => ITEM * list.items.len(),
+        Value::Map(map) if Rc::strong_count(map) == 1 && Rc::strong_count(&map.entries) == 1 => {
+            ENTRY * map.entries.borrow().len()
+        }
+        _ => 0,
     }
 }
 
@@ -139,6 +175,16 @@ impl<'s> State<'s, '_> {
         Ok(())
     }
 
+    /// Takes steps, and ends the rendering when there are no more.
+    fn spend(&self, steps: usize) -> Done<()> {
+        if self.engine.work.take(steps) { Ok(()) } else { self.too_much_work() }
+    }
+
+    #[cold]
+    fn too_much_work<T>(&self) -> Done<T> {
+        self.error(self.engine.work.spent_text())
+    }
+
     // -- statements -------------------------------------------------------------------------------
 
     fn walk_all(&mut self, dot: &Slot, nodes: &'s [Node]) -> Done<()> {
@@ -149,13 +195,14 @@ impl<'s> State<'s, '_> {
         match node {
             Node::Text(text) => {
                 self.out.push_str(text);
-                Ok(())
+                self.engine.work.made(text.len());
+                self.check_output()
             }
             Node::Action(action) => {
                 self.at = (action.at, action);
                 let value = self.pipeline(dot, &action.pipe)?;
                 if action.pipe.variables.is_empty() {
-                    print::write_value(self.out, &value);
+                    print::write_value(self.out, &value, &self.engine.work);
                     self.check_output()?;
                 }
                 Ok(())
@@ -181,6 +228,9 @@ impl<'s> State<'s, '_> {
     fn check_output(&self) -> Done<()> {
         if self.out.len() > super::MAX_OUTPUT {
             return self.error(format!("template output exceeds {} bytes", super::MAX_OUTPUT));
+        }
+        if self.engine.work.is_spent() {
+            return self.too_much_work();
         }
         Ok(())
     }
@@ -235,6 +285,7 @@ impl<'s> State<'s, '_> {
             }
             Value::Map(map) => {
                 // The body may change the map: Go sorts the entries once, before it begins.
+                self.spend(map.entries.borrow().len())?;
                 let entries: Vec<(Rc<str>, Value)> = map
                     .entries
                     .borrow()
@@ -251,18 +302,19 @@ impl<'s> State<'s, '_> {
                 super::object::Object::Files(files) => {
                     for (name, data) in files {
                         ran = true;
+                        self.spend(ITEM * data.len())?;
                         let element = Slot { value: super::object::bytes(data), boxed: false };
                         self.iterate(branch, mark, Value::Str(name.clone()), element)?;
                     }
                 }
                 _ => {
-                    let text = print::strval(&value);
+                    let text = print::strval(&value, &self.engine.work);
                     return self.error(format!("range can't iterate over {text}"));
                 }
             },
             Value::Nil | Value::NilInterface => {}
             Value::Bool(_) | Value::Float(_) | Value::Str(_) => {
-                let text = print::to_string(&value);
+                let text = print::to_string(&value, &self.engine.work);
                 return self.error(format!("range can't iterate over {text}"));
             }
         }
@@ -279,6 +331,7 @@ impl<'s> State<'s, '_> {
         index: Value,
         element: Slot,
     ) -> Done<()> {
+        self.spend(1)?;
         let names = &branch.pipe.variables;
         let index = Slot { value: index, boxed: false };
         if branch.pipe.assigns {
@@ -313,6 +366,7 @@ impl<'s> State<'s, '_> {
             return self.error(format!("template {} not defined", super::text::quote(&call.name)));
         };
         self.check_stack()?;
+        self.spend(1)?;
         let value = match &call.pipe {
             Some(pipe) => self.pipeline(dot, pipe)?,
             None => Value::Nil,
@@ -332,18 +386,22 @@ impl<'s> State<'s, '_> {
     // -- variables --------------------------------------------------------------------------------
 
     fn set_variable(&mut self, name: &str, slot: Slot) -> Done<()> {
-        match self.variables.iter_mut().rev().find(|(known, _)| &**known == name) {
-            Some((_, place)) => {
-                *place = slot;
-                Ok(())
+        match self.variables.iter().rev().position(|(known, _)| &**known == name) {
+            Some(back) => {
+                let at = self.variables.len() - 1 - back;
+                self.variables[at].1 = slot;
+                self.spend(back / FAR)
             }
             None => self.error(format!("undefined variable: {name}")),
         }
     }
 
     fn variable(&self, name: &str) -> Done<Slot> {
-        match self.variables.iter().rev().find(|(known, _)| &**known == name) {
-            Some((_, slot)) => Ok(slot.clone()),
+        match self.variables.iter().rev().enumerate().find(|(_, (known, _))| &**known == name) {
+            Some((back, (_, slot))) => {
+                self.spend(back / FAR)?;
+                Ok(slot.clone())
+            }
             None => self.error(format!("undefined variable: {name}")),
         }
     }
@@ -353,6 +411,7 @@ impl<'s> State<'s, '_> {
     fn pipeline(&mut self, dot: &Slot, pipe: &'s Pipe) -> Done<Value> {
         self.at = (pipe.at, pipe);
         self.check_stack()?;
+        self.spend(pipe.commands.len())?;
         let mut value = None;
         for command in &pipe.commands {
             value = Some(self.command(dot, command, value)?.value.concrete());
@@ -489,6 +548,7 @@ impl<'s> State<'s, '_> {
     ) -> Done<Slot> {
         let mut receiver = receiver;
         let Some((name, before)) = fields.split_last() else { return Ok(receiver) };
+        self.spend(fields.len())?;
         for field in before {
             receiver = self.field(dot, &receiver, node, field, &[], None)?;
         }
@@ -535,7 +595,10 @@ impl<'s> State<'s, '_> {
                 Some(_) if has_arguments => {
                     self.error(format!("{name} has arguments but cannot be invoked as function"))
                 }
-                Some(value) => Ok(Slot { value, boxed: false }),
+                Some(value) => {
+                    self.spend(price_of_new(&value))?;
+                    Ok(Slot { value, boxed: false })
+                }
                 None => self.no_field(receiver, name),
             },
             _ => self.no_field(receiver, name),
@@ -573,6 +636,7 @@ impl<'s> State<'s, '_> {
                 params.len()
             ));
         }
+        self.spend(1 + n_in)?;
         let type_at = |n: usize| params.get(n).copied().or(function.variadic).unwrap_or(Type::Any);
         if function.short_circuits() {
             let ends_on = name == "or";
@@ -596,7 +660,18 @@ impl<'s> State<'s, '_> {
             values.push(value);
         }
         let mut context = Context { engine: self.engine, templates: self.templates };
-        match (function.run)(&mut context, &values) {
+        let work = &self.engine.work;
+        work.take(values.iter().map(price_of_reading).sum());
+        let outcome = (function.run)(&mut context, &values);
+        if let Ok(value) = &outcome {
+            work.take(price_of_new(value));
+        }
+        // What a function says after it stopped early is of no use.
+        if work.is_spent() && !matches!(outcome, Err(Fault::Exec(_))) {
+            self.at = node;
+            return self.too_much_work();
+        }
+        match outcome {
             Ok(value) => Ok(Slot { value, boxed: true }),
             Err(fault) => {
                 self.at = node;

@@ -1,12 +1,14 @@
 //! Go's text/template with the functions that Helm registers, as Helm 4.3 runs them.
 //!
 //! Reading order: `lex`, `parse`, `ast` (text to tree), `value`, `object` (what templates compute with), `eval` (the
-//! evaluator), `print` (Go's fmt), `funcs` (the functions), `error` (how a failure is told). Pure: cluster, clock and
+//! evaluator), `print` and `verbs` (Go's fmt), `funcs` (the functions), `error` (how a failure is told). Pure: cluster, clock and
 //! randomness come in by [`Environment`].
 //!
 //! Deliberate differences from Helm:
 //! - recursion ends when our stack is used up, with Go's message, where Go ends at 100,000 levels or at its memory;
 //! - one template's output ends at 256 MiB;
+//! - a rendering ends after 500 million steps (`work`), where Go loops on or dies of its memory;
+//! - the anchors and aliases of a YAML document copy at most 256 MiB;
 //! - values that contain themselves print as `...`; Go dies of them;
 //! - `keys` and `values` give byte order, where Go gives a random one; Go prints the address of `.Capabilities`
 //!   inside a map, here stand its fields;
@@ -36,6 +38,8 @@ mod print;
 mod stack;
 mod text;
 pub(crate) mod value;
+mod verbs;
+pub(crate) mod work;
 
 pub use error::TemplateError;
 
@@ -43,6 +47,7 @@ use error::ExecError;
 use eval::{Engine, Templates};
 use stack::Stack;
 use value::Value;
+use work::Work;
 
 /// A template's text ends here.
 const MAX_OUTPUT: usize = 256 << 20;
@@ -80,10 +85,11 @@ pub(crate) struct Source {
     pub(crate) scope: Value,
 }
 
-/// Runs every file that is no partial, in Helm's order, and hands each with its text to `each`.
+/// Runs every file that is no partial, in Helm's order, within a number of steps, and hands each with its text to `each`.
 pub(crate) fn render(
     environment: &Environment<'_>,
     stack: Stack,
+    steps: u64,
     mut sources: Vec<Source>,
     mut each: impl FnMut(String, String),
 ) -> Result<(), TemplateError> {
@@ -103,6 +109,7 @@ pub(crate) fn render(
         stack,
         included: RefCell::new(HashMap::new()),
         last_yaml: RefCell::new(None),
+        work: Work::new(steps),
     };
     for source in sources {
         let file = source.name.rsplit('/').next().unwrap_or(&source.name);
@@ -119,7 +126,7 @@ pub(crate) fn render(
         }
         let Some(tree) = templates.find(&source.name) else { continue };
         let text = eval::execute(&engine, &templates, &tree, source.scope.clone())
-            .map_err(|error: Box<ExecError>| TemplateError::from_exec(&error))?;
+            .map_err(|error: Box<ExecError>| TemplateError::from_exec(&error, &engine.work))?;
         each(source.name, without_no_value(text));
     }
     Ok(())
@@ -128,6 +135,11 @@ pub(crate) fn render(
 /// The names of all functions that templates can call, sorted.
 pub fn function_names() -> Vec<&'static str> {
     funcs::names()
+}
+
+/// What Go's `fmt` makes of a value from a chart.
+pub(crate) fn go_format(format: &str, value: &Json) -> String {
+    print::sprintf(format, &[Value::from_json(value)], &Work::new(work::MAX_STEPS))
 }
 
 /// Helm deletes what Go writes for nothing.

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::dates::Time;
 use super::value::{ListKind, Value};
+use super::work::Work;
 use crate::helm::semver::Version;
 
 /// The files of a chart by name.
@@ -143,11 +144,14 @@ impl Object {
         names.iter().filter_map(|name| Some((*name, self.field(name)?))).collect()
     }
 
-    pub(crate) fn to_json(&self) -> Json {
+    pub(crate) fn to_json(&self, work: &Work) -> Json {
         match self {
             Self::Files(files) => {
                 use base64::Engine as _;
-                let encode = |data: &[u8]| base64::engine::general_purpose::STANDARD.encode(data);
+                let encode = |data: &[u8]| {
+                    work.made(data.len());
+                    base64::engine::general_purpose::STANDARD.encode(data)
+                };
                 files
                     .iter()
                     .map(|(name, data)| (name.to_string(), Json::from(encode(data))))
@@ -163,7 +167,7 @@ impl Object {
             other => other
                 .fields()
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_json().unwrap_or_default()))
+                .map(|(name, value)| (name.to_owned(), value.to_json(work).unwrap_or_default()))
                 .collect(),
         }
     }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use serde_json::{Map, Number, Value as Json};
 
 use super::object::Object;
+use super::work::{ENTRY, ITEM, Work};
 
 /// The entries of a map, sorted by the bytes of their keys as Go's templates visit them.
 pub(crate) type Entries = BTreeMap<Rc<str>, Value>;
@@ -284,29 +285,36 @@ impl Value {
     }
 
     /// From text that Go decoded: every number is a float64.
-    pub(crate) fn from_decoded(json: &Json) -> Self {
+    pub(crate) fn from_decoded(json: &Json, work: &Work) -> Self {
         match json {
             Json::Null => Self::Nil,
             Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
-            Json::String(text) => Self::str(text.as_str()),
-            Json::Array(items) => Self::list(items.iter().map(Self::from_decoded).collect()),
-            Json::Object(map) => Self::map(
+            Json::String(text) if work.made(text.len()) => Self::str(text.as_str()),
+            Json::Array(items) if work.take(ITEM * items.len()) => {
+                Self::list(items.iter().map(|item| Self::from_decoded(item, work)).collect())
+            }
+            Json::Object(map) if work.take(ENTRY * map.len()) => Self::map(
                 map.iter()
-                    .map(|(key, value)| (Rc::from(key.as_str()), Self::from_decoded(value)))
+                    .map(|(key, value)| (Rc::from(key.as_str()), Self::from_decoded(value, work)))
                     .collect(),
             ),
+            Json::String(_) | Json::Array(_) | Json::Object(_) => Self::Nil,
         }
     }
 
     /// As Go's `encoding/json` sees it.
-    pub(crate) fn to_json(&self) -> Result<Json, NotJson> {
-        self.to_json_within(0)
+    pub(crate) fn to_json(&self, work: &Work) -> Result<Json, NotJson> {
+        self.to_json_within(work, 0)
     }
 
-    fn to_json_within(&self, depth: usize) -> Result<Json, NotJson> {
+    fn to_json_within(&self, work: &Work, depth: usize) -> Result<Json, NotJson> {
         if depth > MAX_DEPTH {
             return Err(NotJson("json: unsupported value: encountered a cycle".to_owned()));
+        }
+        // Whoever writes it indents it.
+        if !work.take(2 * ITEM + depth / 2) {
+            return Err(NotJson(String::new()));
         }
         Ok(match self {
             Self::Nil | Self::NilInterface => Json::Null,
@@ -317,36 +325,41 @@ impl Value {
                 let text = crate::base::yaml::format_float(*value);
                 NotJson(format!("json: unsupported value: {text}"))
             })?,
-            Self::Str(text) => Json::String(super::text::lossy(text)),
+            Self::Str(text) => {
+                work.made(text.len());
+                Json::String(super::text::lossy(text))
+            }
             Self::List(list) if list.kind == ListKind::Bytes => {
                 use base64::Engine as _;
                 let bytes: Vec<u8> = list.bytes();
+                work.made(bytes.len());
                 Json::String(base64::engine::general_purpose::STANDARD.encode(bytes))
             }
             Self::List(list) => Json::Array(
                 list.items
                     .iter()
-                    .map(|item| item.to_json_within(depth + 1))
+                    .map(|item| item.to_json_within(work, depth + 1))
                     .collect::<Result<_, _>>()?,
             ),
             Self::Map(map) => {
                 let mut json = Map::new();
                 for (key, value) in map.entries.borrow().iter() {
-                    json.insert(super::text::lossy(key), value.to_json_within(depth + 1)?);
+                    work.made(key.len());
+                    json.insert(super::text::lossy(key), value.to_json_within(work, depth + 1)?);
                 }
                 Json::Object(json)
             }
-            Self::Object(object) => object.to_json(),
+            Self::Object(object) => object.to_json(work),
         })
     }
 
     /// Go's `reflect.DeepEqual`: types must agree, so 1 and 1.0 differ.
-    pub(crate) fn deep_equal(&self, other: &Self) -> bool {
-        self.deep_equal_within(other, 0)
+    pub(crate) fn deep_equal(&self, other: &Self, work: &Work) -> bool {
+        self.deep_equal_within(other, work, 0)
     }
 
-    fn deep_equal_within(&self, other: &Self, depth: usize) -> bool {
-        if depth > MAX_DEPTH {
+    fn deep_equal_within(&self, other: &Self, work: &Work, depth: usize) -> bool {
+        if depth > MAX_DEPTH || !work.take(1) {
             return true;
         }
         match (self, other) {
@@ -354,11 +367,17 @@ impl Value {
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a, kind_a), Self::Int(b, kind_b)) => a == b && kind_a == kind_b,
             (Self::Float(a), Self::Float(b)) => a == b,
-            (Self::Str(a), Self::Str(b)) => a == b,
+            (Self::Str(a), Self::Str(b)) => {
+                work.read(a.len().min(b.len()));
+                a == b
+            }
             (Self::List(a), Self::List(b)) => {
                 a.kind == b.kind
                     && a.items.len() == b.items.len()
-                    && a.items.iter().zip(&b.items).all(|(a, b)| a.deep_equal_within(b, depth + 1))
+                    && a.items
+                        .iter()
+                        .zip(&b.items)
+                        .all(|(a, b)| a.deep_equal_within(b, work, depth + 1))
             }
             (Self::Map(a), Self::Map(b)) => {
                 if Rc::ptr_eq(&a.entries, &b.entries) {
@@ -368,7 +387,7 @@ impl Value {
                 a.kind == b.kind
                     && left.len() == right.len()
                     && left.iter().zip(right.iter()).all(|((key_a, a), (key_b, b))| {
-                        key_a == key_b && a.deep_equal_within(b, depth + 1)
+                        key_a == key_b && a.deep_equal_within(b, work, depth + 1)
                     })
             }
             (Self::Object(a), Self::Object(b)) => a == b,
@@ -377,24 +396,29 @@ impl Value {
     }
 
     /// A copy that shares no map with the original.
-    pub(crate) fn deep_copy(&self) -> Self {
-        self.deep_copy_within(0)
+    pub(crate) fn deep_copy(&self, work: &Work) -> Self {
+        self.deep_copy_within(work, 0)
     }
 
-    fn deep_copy_within(&self, depth: usize) -> Self {
-        if depth > MAX_DEPTH {
+    fn deep_copy_within(&self, work: &Work, depth: usize) -> Self {
+        let paid = match self {
+            Self::List(list) => work.take(1 + ITEM * list.items.len()),
+            Self::Map(map) => work.take(1 + ENTRY * map.entries.borrow().len()),
+            _ => true,
+        };
+        if depth > MAX_DEPTH || !paid {
             return self.clone();
         }
         match self {
             Self::List(list) => Self::typed_list(
-                list.items.iter().map(|item| item.deep_copy_within(depth + 1)).collect(),
+                list.items.iter().map(|item| item.deep_copy_within(work, depth + 1)).collect(),
                 list.kind,
             ),
             Self::Map(map) => Self::typed_map(
                 map.entries
                     .borrow()
                     .iter()
-                    .map(|(key, value)| (key.clone(), value.deep_copy_within(depth + 1)))
+                    .map(|(key, value)| (key.clone(), value.deep_copy_within(work, depth + 1)))
                     .collect(),
                 map.kind,
             ),

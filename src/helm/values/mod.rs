@@ -69,7 +69,10 @@ fn coalesce_within(chart: &Chart, values: &mut Values, merge: bool) -> Result<()
                 values.insert(name.to_owned(), Json::Object(Values::new()));
             }
             Some(Json::Object(_)) => {}
-            Some(_) => return Err(ChartError::SubchartValues(name.to_owned())),
+            Some(other) => {
+                let found = crate::helm::template::go_format("%t", other);
+                return Err(ChartError::SubchartValues { name: name.to_owned(), found });
+            }
         }
         let globals = values.get(GLOBAL).cloned();
         if let Some(Json::Object(inner)) = values.get_mut(name) {

@@ -82,6 +82,7 @@ fn check(schema: &[u8], values: &Json) -> String {
             keywords: tokens(error.evaluation_path()),
             place: tokens(error.instance_path()),
             error: Reported::Owned(error),
+            schema: &schema,
         })
         .collect();
     if found.is_empty() {
@@ -106,6 +107,8 @@ struct Failure<'a> {
     keywords: Vec<String>,
     place: Vec<String>,
     error: Reported<'a>,
+    /// The whole schema.
+    schema: &'a Json,
 }
 
 enum Reported<'a> {
@@ -113,7 +116,17 @@ enum Reported<'a> {
     Inner(&'a ValidationError<'static>),
 }
 
-impl Failure<'_> {
+impl<'a> Failure<'a> {
+    /// What stands in the schema under a keyword that failed.
+    fn rule(&self, keyword: &str) -> Option<&'a Json> {
+        let path = match &self.error {
+            Reported::Owned(error) => error.schema_path().as_str(),
+            Reported::Inner(error) => error.schema_path().as_str(),
+        };
+        let end = path.rfind(keyword)? + keyword.len();
+        self.schema.pointer(&path[..end])
+    }
+
     fn kind(&self) -> &ValidationErrorKind {
         match &self.error {
             Reported::Owned(error) => error.kind(),
@@ -143,6 +156,13 @@ struct Node {
 impl Node {
     fn leaf(rank: usize, place: &[String], text: String) -> Self {
         Self { rank, place: place.to_vec(), text, group: false, below: Vec::new() }
+    }
+
+    fn move_below(&mut self, place: &[String]) {
+        self.place.splice(0..0, place.iter().cloned());
+        for node in &mut self.below {
+            node.move_below(place);
+        }
     }
 
     fn print(&self, indent: usize, out: &mut String) {
@@ -333,6 +353,7 @@ fn leaf(failure: &Failure<'_>, at: usize) -> Node {
                         keywords: tokens(error.evaluation_path()),
                         place: tokens(error.instance_path()),
                         error: Reported::Inner(error),
+                        schema: failure.schema,
                     })
                     .collect();
                 let at = failure.keywords.len() + 1;
@@ -341,13 +362,41 @@ fn leaf(failure: &Failure<'_>, at: usize) -> Node {
             }
         }
         ValidationErrorKind::PropertyNames { error } => {
-            let inner =
-                Failure { keywords: Vec::new(), place: Vec::new(), error: Reported::Inner(error) };
+            let inner = Failure {
+                keywords: Vec::new(),
+                place: Vec::new(),
+                error: Reported::Inner(error),
+                schema: failure.schema,
+            };
             node.below.push(Node::leaf(0, &[], reason(&inner, 0)));
         }
+        ValidationErrorKind::Contains => node.below = misfits(failure),
         _ => {}
     }
     node
+}
+
+/// Why each item of a list is not the one that `contains` asks for, which the validator does not tell.
+fn misfits(failure: &Failure<'_>) -> Vec<Node> {
+    let items = failure.instance().as_array().map_or(&[][..], Vec::as_slice);
+    let Some(rule) = failure.rule("contains") else { return Vec::new() };
+    let Ok(validator) = jsonschema::validator_for(rule) else { return Vec::new() };
+    let why = |(n, item)| {
+        let found: Vec<Failure<'_>> = validator
+            .iter_errors(item)
+            .map(|error| Failure {
+                keywords: tokens(error.evaluation_path()),
+                place: tokens(error.instance_path()),
+                error: Reported::Owned(error),
+                schema: rule,
+            })
+            .collect();
+        let mut node = schema_failure(&found.iter().collect::<Vec<_>>(), 0, 0)?;
+        let n: usize = n;
+        node.move_below(&[failure.place.clone(), vec![n.to_string()]].concat());
+        Some(node)
+    };
+    items.iter().enumerate().filter_map(why).collect()
 }
 
 /// Why, in the words of Helm's validator.
@@ -366,11 +415,14 @@ fn reason(failure: &Failure<'_>, at: usize) -> String {
             format!("additional properties {} not allowed", names.join(", "))
         }
         Kind::Required { property } => {
-            let property = quote(property.as_str().unwrap_or_default());
+            let name = property.as_str().unwrap_or_default();
+            let property = quote(name);
             match failure.keywords.get(at..) {
-                Some([keyword, name, ..])
-                    if keyword == "dependentRequired" || keyword == "dependencies" =>
-                {
+                Some([keyword, ..]) if keyword == "dependentRequired" => {
+                    let demanding = demanding(failure, name).unwrap_or_default();
+                    format!("properties {property} required, if {} exists", quote(demanding))
+                }
+                Some([keyword, name, ..]) if keyword == "dependencies" => {
                     format!("properties {property} required, if {} exists", quote(name))
                 }
                 _ => format!("missing property {property}"),
@@ -437,6 +489,19 @@ fn reason(failure: &Failure<'_>, at: usize) -> String {
             Reported::Inner(error) => error.to_string(),
         },
     }
+}
+
+/// The property whose presence demands another by `dependentRequired`; the validator tells only the other.
+fn demanding<'a>(failure: &Failure<'a>, missing: &str) -> Option<&'a str> {
+    let present = failure.instance().as_object()?;
+    let rules = failure.rule("dependentRequired")?.as_object()?;
+    let demands = |names: &Json| {
+        names
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name.as_str() == Some(missing)))
+    };
+    let found = rules.iter().find(|(name, names)| present.contains_key(*name) && demands(names));
+    found.map(|(name, _)| name.as_str())
 }
 
 fn wanted(kind: &TypeKind) -> String {

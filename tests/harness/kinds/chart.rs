@@ -51,7 +51,9 @@ fn rendered(
         revision: 1,
         is_upgrade: false,
     };
-    render(chart, given, &release, &RenderOptions::default(), &Environment::default())
+    // A fiftieth of the limit: that real charts come nowhere near it is part of what is held here.
+    let options = RenderOptions { max_steps: 10_000_000, ..RenderOptions::default() };
+    render(chart, given, &release, &options, &Environment::default())
         .map(|rendered| rendered.template_output(true))
         .map_err(|error| error.to_string())
 }
@@ -83,13 +85,29 @@ fn differential() -> Vec<Trial> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .collect();
     archives.sort();
+    let all = archives.clone();
+    let count = Trial::test("chart/differential/is_wide", move || is_wide(&all));
     archives
         .into_iter()
         .map(|archive| {
             let name = archive.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             Trial::test(format!("chart/differential/{name}"), move || compare(helm, &archive))
         })
+        .chain([count])
         .collect()
+}
+
+/// That no change of the matrix makes it thin.
+fn is_wide(archives: &[PathBuf]) -> Result<(), Failed> {
+    const LEAST: usize = 500;
+    let mut n_renders = 0;
+    for archive in archives {
+        n_renders += variants(&source::load(archive)?).len();
+    }
+    if n_renders < LEAST {
+        return Err(format!("only {n_renders} renders are compared with helm").into());
+    }
+    Ok(())
 }
 
 /// Every variant of a chart.

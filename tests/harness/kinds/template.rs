@@ -3,11 +3,14 @@
 //! A case is sections of files, each under a line `-- PATH --`; `Chart.yaml` may be left out. The section `lines` holds one
 //! template per line (`⏎` stands for a line break): each is rendered on its own, as the chart's notes, so that any
 //! text and every error can be seen. Without it the whole chart is rendered as `helm template` does. The section `args` holds
-//! flags of helm, one per line; the section `sets` flags of values, each line a case of its own whose values are shown.
+//! flags of helm, one per line; the section `sets` flags of values, each line a case of its own whose values are shown;
+//! the section `steps` how many steps a rendering may take, which helm does not know: such a case is not recorded. The
+//! section `matrix` holds templates that are tried with every one of the `values`: [`matrix`] tells more.
 //!
 //! `RECORD=1` asks the test bed's helm and writes the answers down; they name the version that gave them. Our answers are
 //! compared with the recorded ones, errors word for word with file, line and column.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -21,6 +24,8 @@ use meshscript::helm::values::set::{Reading, set};
 use serde_json::{Map, Value};
 
 use crate::harness::helm::{self, Helm};
+
+mod matrix;
 
 const CHART_YAML: &str = "apiVersion: v2\nname: t\nversion: 1.2.3\nappVersion: \"4.5\"\n";
 
@@ -50,6 +55,8 @@ fn every_function() -> Result<(), Failed> {
             args: Vec::new(),
             lines: None,
             sets: None,
+            steps: None,
+            matrix: None,
         };
         case.theirs(helm, Some(&uses))??;
     }
@@ -60,20 +67,44 @@ fn every_function() -> Result<(), Failed> {
     Err(crate::harness::difference(&wanted.join("\n"), &ours.join("\n")).into())
 }
 
-/// Every function occurs in a case.
+/// Every function that the engine has is called in a case that was recorded from helm.
 fn every_case() -> Result<(), Failed> {
-    let mut text = String::new();
+    let mut called = BTreeSet::new();
     for entry in fs::read_dir(crate::harness::folder("template"))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "chart") {
-            text.push_str(&fs::read_to_string(path)?);
+        let recorded = fs::read_to_string(path.with_extension("out"));
+        if path.extension().is_some_and(|extension| extension == "chart")
+            && recorded.is_ok_and(|text| text.starts_with("# version.BuildInfo"))
+        {
+            called.extend(words_of_actions(&fs::read_to_string(path)?));
         }
     }
-    let words: std::collections::BTreeSet<&str> =
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    let missing: Vec<String> =
-        functions()?.into_iter().filter(|name| !words.contains(name.as_str())).collect();
+    let ours = meshscript::helm::template::function_names();
+    let missing: Vec<&str> = ours.into_iter().filter(|name| !called.contains(*name)).collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("no case: {missing:?}").into()) }
+}
+
+/// The names in actions that are no fields, no variables and not inside of texts.
+fn words_of_actions(text: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for action in text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
+        let (mut word, mut before, mut quote) = (String::new(), ' ', None);
+        for c in action.chars().chain([' ']) {
+            if let Some(mark) = quote {
+                if c == mark && before != '\\' {
+                    quote = None;
+                }
+            } else if c.is_ascii_alphanumeric() || c == '_' {
+                word.push(c);
+            } else {
+                words.insert(std::mem::take(&mut word));
+                word.extend("$.".contains(c).then_some(c));
+                quote = Some(c).filter(|c| "\"`'".contains(*c));
+            }
+            before = c;
+        }
+    }
+    words
 }
 
 /// A case: the files of a chart, flags, templates.
@@ -82,6 +113,8 @@ struct Case {
     args: Vec<String>,
     lines: Option<Vec<String>>,
     sets: Option<Vec<String>>,
+    steps: Option<u64>,
+    matrix: Option<matrix::Matrix>,
 }
 
 impl Case {
@@ -103,10 +136,13 @@ impl Case {
             Some(lines.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
         };
         let (args, lines, sets) = (take("args").unwrap_or_default(), take("lines"), take("sets"));
+        let matrix = take("matrix").zip(take("values"));
+        let matrix = matrix.map(|(templates, values)| matrix::Matrix::new(templates, &values));
+        let steps = take("steps").map(|lines| lines.concat().parse()).transpose()?;
         if !files.iter().any(|(name, _)| name == "Chart.yaml") {
             files.push(("Chart.yaml".to_owned(), CHART_YAML.to_owned()));
         }
-        Ok(Self { files, args, lines, sets })
+        Ok(Self { files, args, lines, sets, steps, matrix })
     }
 
     fn chart(&self, notes: Option<&str>) -> Result<Chart, String> {
@@ -144,6 +180,7 @@ impl Case {
             }
         }
         let mut options = RenderOptions::default();
+        options.max_steps = self.steps.unwrap_or(options.max_steps);
         for version in self.given("--kube-version") {
             options.capabilities.kube_version = version.to_owned();
         }
@@ -202,6 +239,15 @@ impl Case {
 fn run(path: &Path) -> Result<(), Failed> {
     let case = Case::read(path)?;
     let golden = path.with_extension("out");
+    if case.steps.is_some() {
+        let ours = told(&case, |case, notes| Ok(case.ours(notes)))?;
+        return crate::harness::expect(&golden, &ours);
+    }
+    if let Some(matrix) = &case.matrix {
+        let ours = |template: &str| case.ours(Some(template));
+        return matrix
+            .run(&golden, recorder(), ours, |helm, template| case.theirs(helm, Some(template)));
+    }
     if let Some(helm) = recorder() {
         let text = told(&case, |case, notes| case.theirs(helm, notes))?;
         fs::write(&golden, format!("# {}\n{text}", helm.version))?;
@@ -231,7 +277,14 @@ fn told(
     if let Some(sets) = &case.sets {
         for line in sets {
             let args = line.replace('⏎', "\n").split(" & ").map(str::to_owned).collect();
-            let one = Case { files: case.files.clone(), args, lines: None, sets: None };
+            let one = Case {
+                files: case.files.clone(),
+                args,
+                lines: None,
+                sets: None,
+                steps: None,
+                matrix: None,
+            };
             let notes = "{{ .Values | toJson }}";
             text.push_str(&format!("== {line}\n{}", shown(render(&one, Some(notes))?)));
         }

@@ -441,6 +441,7 @@ pub(super) fn template(call: &Call<'_>) -> Answer {
         capabilities,
         skip_schema_validation: call.flag("skip_schema_validation"),
         subchart_notes: false,
+        ..RenderOptions::default()
     };
     let now = call.host.now();
     let environment =

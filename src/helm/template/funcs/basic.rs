@@ -2,6 +2,7 @@
 
 use super::{Fault, Function, Type, Value, any, done, text};
 use crate::helm::semver;
+use crate::helm::template::eval::Context;
 use crate::helm::template::object::Object;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -37,11 +38,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let wanted = text(a, 0);
         Ok(Value::Bool(found == wanted || found.strip_prefix('*') == Some(wanted)))
     }),
-    Function::new("deepEqual", &[Type::Any, Type::Any], |_, a| {
-        Ok(Value::Bool(any(a, 0).deep_equal(any(a, 1))))
+    Function::new("deepEqual", &[Type::Any, Type::Any], |c, a| {
+        Ok(Value::Bool(any(a, 0).deep_equal(any(a, 1), c.work())))
     }),
-    Function::new("deepCopy", &[Type::Any], |_, a| deep_copy(any(a, 0))),
-    Function::new("mustDeepCopy", &[Type::Any], |_, a| deep_copy(any(a, 0))),
+    Function::new("deepCopy", &[Type::Any], |c, a| deep_copy(c, any(a, 0))),
+    Function::new("mustDeepCopy", &[Type::Any], |c, a| deep_copy(c, any(a, 0))),
     Function::new("semver", &[Type::Str], |_, a| {
         semver::Version::parse(text(a, 0))
             .map(|version| Value::object(Object::SemVer(version)))
@@ -56,9 +57,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
 ];
 
-fn deep_copy(value: &Value) -> Result<Value, Fault> {
+fn deep_copy(context: &Context<'_>, value: &Value) -> Result<Value, Fault> {
     if value.is_nil() {
         return Err(Fault::new("reflect: call of reflect.Value.Type on zero Value"));
     }
-    Ok(value.deep_copy())
+    Ok(value.deep_copy(context.work()))
 }

@@ -19,28 +19,28 @@ use crate::helm::template::eval::Context;
 use crate::helm::template::print;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("genPrivateKey", &[Type::Str], |_, a| {
+    Function::new("genPrivateKey", &[Type::Str], |c, a| {
         let kind = text(a, 0);
         let Some(kind) = Kind::named(kind) else { return done(format!("Unknown type {kind}")) };
-        match kind.generate() {
+        match kind.generate(c) {
             Ok(key) => done(key.pem),
             Err(error) => done(format!("failed to generate private key: {error}")),
         }
     }),
     Function::new("genCA", &[Type::Str, Type::Int], |c, a| {
-        authority(c, a, &Kind::Rsa2048.generate().map_err(no_key)?)
+        authority(c, a, &Kind::Rsa2048.generate(c).map_err(no_key)?)
     }),
     Function::new("genCAWithKey", &[Type::Str, Type::Int, Type::Str], |c, a| {
         authority(c, a, &given_key(text(a, 2))?)
     }),
     Function::new("genSelfSignedCert", LEAF, |c, a| {
-        leaf(c, a, &Kind::Rsa2048.generate().map_err(no_key)?, None)
+        leaf(c, a, &Kind::Rsa2048.generate(c).map_err(no_key)?, None)
     }),
     Function::new("genSelfSignedCertWithKey", LEAF_WITH_KEY, |c, a| {
         leaf(c, a, &given_key(text(a, 4))?, None)
     }),
     Function::new("genSignedCert", SIGNED_LEAF, |c, a| {
-        leaf(c, a, &Kind::Rsa2048.generate().map_err(no_key)?, Some(any(a, 4)))
+        leaf(c, a, &Kind::Rsa2048.generate(c).map_err(no_key)?, Some(any(a, 4)))
     }),
     Function::new("genSignedCertWithKey", SIGNED_LEAF_WITH_KEY, |c, a| {
         leaf(c, a, &given_key(text(a, 5))?, Some(any(a, 4)))
@@ -53,6 +53,9 @@ const LEAF_WITH_KEY: &[Type] = &[Type::Str, Type::List, Type::List, Type::Int, T
 const SIGNED_LEAF: &[Type] = &[Type::Str, Type::List, Type::List, Type::Int, Type::Certificate];
 const SIGNED_LEAF_WITH_KEY: &[Type] =
     &[Type::Str, Type::List, Type::List, Type::Int, Type::Certificate, Type::Str];
+
+/// Steps that a certificate is worth, its signature most of all.
+const SIGNATURE: usize = 20_000;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -78,7 +81,15 @@ impl Kind {
         }
     }
 
-    fn generate(self) -> Result<Key, rcgen::Error> {
+    fn generate(self, context: &Context<'_>) -> Result<Key, rcgen::Error> {
+        let steps = match self {
+            Self::Rsa2048 => 2_000_000,
+            Self::Rsa4096 => 15_000_000,
+            Self::P256 | Self::Ed25519 => 2_000,
+        };
+        if !context.work().take(steps) {
+            return Err(rcgen::Error::KeyGenerationUnavailable);
+        }
         let pair = match self {
             Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
             Self::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_4096),
@@ -203,6 +214,7 @@ fn label(pem: &str) -> Option<&str> {
 
 /// What all certificates have; valid from now.
 fn params(context: &Context<'_>, name: &str, days: i64) -> Result<CertificateParams, Fault> {
+    context.work().take(SIGNATURE);
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, name);
@@ -258,7 +270,7 @@ fn leaf(
     let mut params = params(context, text(a, 0), int(a, 3))?;
     for address in items(any(a, 1)) {
         let Value::Str(text) = address else {
-            let shown = print::to_string(address);
+            let shown = print::to_string(address, context.work());
             return Err(Fault::new(format!("error parsing ip: {shown} is not a string")));
         };
         let address: IpAddr =
@@ -267,7 +279,7 @@ fn leaf(
     }
     for name in items(any(a, 2)) {
         let Value::Str(text) = name else {
-            let shown = print::to_string(name);
+            let shown = print::to_string(name, context.work());
             return Err(Fault::new(format!(
                 "error processing alternate dns name: {shown} is not a string"
             )));

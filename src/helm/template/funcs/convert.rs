@@ -6,23 +6,25 @@ use serde_json::Value as Json;
 
 use super::{Fault, Function, Type, Value, any, done, text};
 use crate::base::yaml;
+use crate::helm::template::eval::Context;
 use crate::helm::template::json::{self, Style};
 use crate::helm::template::text::{from_bytes, to_bytes};
 use crate::helm::template::value::Entries;
+use crate::helm::template::work::Work;
 
 const HTML: Style = Style { escape_html: true, pretty: false };
 const PRETTY: Style = Style { escape_html: true, pretty: true };
 const RAW: Style = Style { escape_html: false, pretty: false };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("toYaml", &[Type::Any], |_, a| done(to_yaml(any(a, 0)).unwrap_or_default())),
-    Function::new("mustToYaml", &[Type::Any], |_, a| {
+    Function::new("toYaml", &[Type::Any], |c, a| done(to_yaml(c, any(a, 0)).unwrap_or_default())),
+    Function::new("mustToYaml", &[Type::Any], |c, a| {
         done(
-            to_yaml(any(a, 0))
+            to_yaml(c, any(a, 0))
                 .map_err(|e| Fault::new(format!("error marshaling into JSON: {e}")))?,
         )
     }),
-    Function::new("toYamlPretty", &[Type::Any], |_, a| done(to_yaml_pretty(any(a, 0)))),
+    Function::new("toYamlPretty", &[Type::Any], |c, a| done(to_yaml_pretty(c, any(a, 0)))),
     Function::new("fromYaml", &[Type::Str], |c, a| {
         let text = text(a, 0);
         // Charts read a text once for its name and once more for the rest.
@@ -30,40 +32,40 @@ pub(super) const FUNCTIONS: &[Function] = &[
         if let Some((known, json)) = &*last
             && known == text
         {
-            return Ok(Value::from_decoded(json));
+            return Ok(Value::from_decoded(json, c.work()));
         }
         *last = None;
-        Ok(match yaml::parse(text) {
+        Ok(match parse_yaml(c, text) {
             Ok(json @ Json::Object(_)) => {
-                let value = Value::from_decoded(&json);
+                let value = Value::from_decoded(&json, c.work());
                 *last = Some((text.to_owned(), json));
                 value
             }
-            other => from_yaml(other),
+            other => from_yaml(c, other),
         })
     }),
-    Function::new("fromYamlArray", &[Type::Str], |_, a| Ok(from_yaml_array(text(a, 0)))),
-    Function::new("toJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), HTML).unwrap_or_default())
+    Function::new("fromYamlArray", &[Type::Str], |c, a| Ok(from_yaml_array(c, text(a, 0)))),
+    Function::new("toJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), HTML).unwrap_or_default())
     }),
-    Function::new("mustToJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), HTML).map_err(Fault::new)?)
+    Function::new("mustToJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), HTML).map_err(Fault::new)?)
     }),
-    Function::new("toPrettyJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), PRETTY).unwrap_or_default())
+    Function::new("toPrettyJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), PRETTY).unwrap_or_default())
     }),
-    Function::new("mustToPrettyJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), PRETTY).map_err(Fault::new)?)
+    Function::new("mustToPrettyJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), PRETTY).map_err(Fault::new)?)
     }),
-    Function::new("toRawJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), RAW).map_err(Fault::new)?)
+    Function::new("toRawJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), RAW).map_err(Fault::new)?)
     }),
-    Function::new("mustToRawJson", &[Type::Any], |_, a| {
-        done(to_json(any(a, 0), RAW).map_err(Fault::new)?)
+    Function::new("mustToRawJson", &[Type::Any], |c, a| {
+        done(to_json(c, any(a, 0), RAW).map_err(Fault::new)?)
     }),
-    Function::new("fromJson", &[Type::Str], |_, a| {
-        Ok(match parse_json(text(a, 0)) {
-            Ok(json @ Json::Object(_)) => Value::from_decoded(&json),
+    Function::new("fromJson", &[Type::Str], |c, a| {
+        Ok(match parse_json(c, text(a, 0)) {
+            Ok(json @ Json::Object(_)) => Value::from_decoded(&json, c.work()),
             Ok(Json::Null) => Value::map(Entries::new()),
             Ok(other) => error_map(&format!(
                 "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -72,9 +74,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Err(error) => error_map(&error),
         })
     }),
-    Function::new("fromJsonArray", &[Type::Str], |_, a| {
-        Ok(match parse_json(text(a, 0)) {
-            Ok(json @ Json::Array(_)) => Value::from_decoded(&json),
+    Function::new("fromJsonArray", &[Type::Str], |c, a| {
+        Ok(match parse_json(c, text(a, 0)) {
+            Ok(json @ Json::Array(_)) => Value::from_decoded(&json, c.work()),
             Ok(Json::Null) => Value::list(Vec::new()),
             Ok(other) => error_list(&format!(
                 "json: cannot unmarshal {} into Go value of type []interface {{}}",
@@ -83,14 +85,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Err(error) => error_list(&error),
         })
     }),
-    Function::new("mustFromJson", &[Type::Str], |_, a| {
-        parse_json(text(a, 0)).map(|json| Value::from_decoded(&json)).map_err(Fault::new)
+    Function::new("mustFromJson", &[Type::Str], |c, a| {
+        parse_json(c, text(a, 0))
+            .map(|json| Value::from_decoded(&json, c.work()))
+            .map_err(Fault::new)
     }),
-    Function::new("toToml", &[Type::Any], |_, a| {
-        done(to_toml(any(a, 0)).unwrap_or_else(|error| error))
-    }),
-    Function::new("mustToToml", &[Type::Any], |_, a| done(to_toml(any(a, 0)).map_err(Fault::new)?)),
-    Function::new("fromToml", &[Type::Str], |_, a| {
+    Function::new("toToml", &[Type::Any], |c, a| done(to_toml(c, any(a, 0))?)),
+    Function::new("mustToToml", &[Type::Any], |c, a| done(to_toml(c, any(a, 0))?)),
+    Function::new("fromToml", &[Type::Str], |c, a| {
+        if !c.work().made(text(a, 0).len()) {
+            return Ok(Value::Nil);
+        }
         Ok(match toml::from_str::<toml::Table>(text(a, 0)) {
             Ok(table) => from_toml(toml::Value::Table(table)),
             Err(error) => error_map(&format!("toml: {}", error.message())),
@@ -102,8 +107,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("b32dec", &[Type::Str], |_, a| done(base32_decode(text(a, 0)))),
 ];
 
-fn to_yaml(value: &Value) -> Result<String, String> {
-    let json = value.to_json().map_err(|error| error.0)?;
+fn to_yaml(context: &Context<'_>, value: &Value) -> Result<String, String> {
+    let json = value.to_json(context.work()).map_err(|error| error.0)?;
     let mut out = yaml::emit(&json);
     if out.ends_with('\n') {
         out.pop();
@@ -112,8 +117,8 @@ fn to_yaml(value: &Value) -> Result<String, String> {
 }
 
 /// go-yaml v3's style: sequences are indented inside mappings.
-fn to_yaml_pretty(value: &Value) -> String {
-    let Ok(json) = value.to_json() else { return String::new() };
+fn to_yaml_pretty(context: &Context<'_>, value: &Value) -> String {
+    let Ok(json) = value.to_json(context.work()) else { return String::new() };
     let mut out = yaml::emit_indented(&json);
     if out.ends_with('\n') {
         out.pop();
@@ -121,8 +126,13 @@ fn to_yaml_pretty(value: &Value) -> String {
     out
 }
 
-fn to_json(value: &Value, style: Style) -> Result<String, String> {
-    value.to_json().map(|json| json::to_string(&json, style)).map_err(|error| error.0)
+fn to_json(context: &Context<'_>, value: &Value, style: Style) -> Result<String, String> {
+    value.to_json(context.work()).map(|json| json::to_string(&json, style)).map_err(|error| error.0)
+}
+
+/// Reading takes longer than the text alone tells; what it becomes is paid for after that.
+fn parse_yaml(context: &Context<'_>, text: &str) -> Result<Json, yaml::YamlError> {
+    if context.work().made(text.len()) { yaml::parse(text) } else { Ok(Json::Null) }
 }
 
 fn error_map(message: &str) -> Value {
@@ -144,9 +154,9 @@ fn json_kind(json: &Json) -> &'static str {
     }
 }
 
-fn from_yaml(parsed: Result<Json, yaml::YamlError>) -> Value {
+fn from_yaml(context: &Context<'_>, parsed: Result<Json, yaml::YamlError>) -> Value {
     match parsed {
-        Ok(json @ Json::Object(_)) => Value::from_decoded(&json),
+        Ok(json @ Json::Object(_)) => Value::from_decoded(&json, context.work()),
         Ok(Json::Null) => Value::map(Entries::new()),
         Ok(other) => error_map(&format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -156,9 +166,9 @@ fn from_yaml(parsed: Result<Json, yaml::YamlError>) -> Value {
     }
 }
 
-fn from_yaml_array(text: &str) -> Value {
-    match yaml::parse(text) {
-        Ok(json @ Json::Array(_)) => Value::from_decoded(&json),
+fn from_yaml_array(context: &Context<'_>, text: &str) -> Value {
+    match parse_yaml(context, text) {
+        Ok(json @ Json::Array(_)) => Value::from_decoded(&json, context.work()),
         Ok(Json::Null) => Value::list(Vec::new()),
         Ok(other) => error_list(&format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type []interface {{}}",
@@ -169,7 +179,10 @@ fn from_yaml_array(text: &str) -> Value {
 }
 
 /// Go's messages for the common mistakes.
-fn parse_json(text: &str) -> Result<Json, String> {
+fn parse_json(context: &Context<'_>, text: &str) -> Result<Json, String> {
+    if !context.work().made(text.len()) {
+        return Ok(Json::Null);
+    }
     serde_json::from_str(text).map_err(|error| {
         if error.is_eof() {
             return "unexpected end of JSON input".to_owned();
@@ -195,18 +208,28 @@ fn parse_json(text: &str) -> Result<Json, String> {
     })
 }
 
-fn to_toml(value: &Value) -> Result<String, String> {
-    let json = value.to_json().map_err(|error| error.0)?;
-    let Json::Object(map) = json else {
-        return Err("toml: top-level values must be Go maps or structs".to_owned());
-    };
+fn to_toml(context: &Context<'_>, value: &Value) -> Result<String, Fault> {
+    if value.is_nil() {
+        return Err(Fault::new("reflect: call of reflect.Value.Type on zero Value"));
+    }
+    let json = value.to_json(context.work()).map_err(|error| Fault::new(error.0))?;
+    let Json::Object(map) = json else { return Ok(toml_inline(&json).unwrap_or_default()) };
     let mut out = String::new();
-    write_table(&mut out, &map, "", 0);
+    write_table(context.work(), &mut out, &map, "", 0);
     Ok(out)
 }
 
 /// BurntSushi's layout: plain keys first, then tables, each level indented by two spaces.
-fn write_table(out: &mut String, map: &serde_json::Map<String, Json>, path: &str, depth: usize) {
+fn write_table(
+    work: &Work,
+    out: &mut String,
+    map: &serde_json::Map<String, Json>,
+    path: &str,
+    depth: usize,
+) {
+    if !work.made(path.len() * map.len()) {
+        return;
+    }
     let pad = "  ".repeat(depth);
     let mut keys: Vec<&String> = map.keys().collect();
     keys.sort();
@@ -225,19 +248,22 @@ fn write_table(out: &mut String, map: &serde_json::Map<String, Json>, path: &str
             if path.is_empty() { toml_key(key) } else { format!("{path}.{}", toml_key(key)) };
         match &map[*key] {
             Json::Object(table) => {
-                if !out.is_empty() {
+                if depth == 0 && !out.is_empty() {
                     out.push('\n');
                 }
                 out.push_str(&format!("{pad}[{name}]\n"));
-                write_table(out, table, &name, depth + 1);
+                write_table(work, out, table, &name, depth + 1);
             }
             Json::Array(items) => {
+                if !work.made(name.len() * items.len()) {
+                    return;
+                }
                 for item in items.iter().filter_map(Json::as_object) {
                     if !out.is_empty() {
                         out.push('\n');
                     }
                     out.push_str(&format!("{pad}[[{name}]]\n"));
-                    write_table(out, item, &name, depth + 1);
+                    write_table(work, out, item, &name, depth + 1);
                 }
             }
             _ => {}

@@ -47,6 +47,9 @@ fn include(context: &mut Context<'_>, arguments: &[Value]) -> Result<Value, Faul
 
 fn tpl(context: &mut Context<'_>, arguments: &[Value]) -> Result<Value, Fault> {
     let source = text(arguments, 0);
+    if !context.work().take(source.len()) {
+        return done("");
+    }
     let trees = parse::parse("gotpl", source).map_err(|error| {
         Fault::new(format!("cannot parse template {}: {}", quote(source), error.0))
     })?;
@@ -63,6 +66,9 @@ fn tpl(context: &mut Context<'_>, arguments: &[Value]) -> Result<Value, Fault> {
     let templates = Rc::new(templates);
     let rendered = eval::execute(context.engine, &templates, &tree, any(arguments, 1).clone())
         .map_err(|error| {
+            if context.work().is_spent() {
+                return Fault::Exec(error);
+            }
             let source = quote(source);
             Fault::new(format!("error during tpl function execution for {source}: {error}"))
         })?;

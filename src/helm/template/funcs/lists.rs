@@ -2,7 +2,9 @@
 
 use super::operators::same_kind;
 use super::{Fault, Function, ListKind, Type, Value, any, done, elements, int, nil_type, text};
+use crate::helm::template::eval::Context;
 use crate::helm::template::print::strval;
+use crate::helm::template::work::PART;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::variadic("list", &[], Type::Any, |_, a| Ok(Value::list(a.to_vec()))),
@@ -37,40 +39,44 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::new("reverse", &[Type::Any], |_, a| reverse(a)),
     Function::new("mustReverse", &[Type::Any], |_, a| reverse(a)),
-    Function::new("uniq", &[Type::Any], |_, a| uniq(a)),
-    Function::new("mustUniq", &[Type::Any], |_, a| uniq(a)),
+    Function::new("uniq", &[Type::Any], |c, a| uniq(c, a)),
+    Function::new("mustUniq", &[Type::Any], |c, a| uniq(c, a)),
     Function::new("compact", &[Type::Any], |_, a| compact(a)),
     Function::new("mustCompact", &[Type::Any], |_, a| compact(a)),
-    Function::variadic("without", &[Type::Any], Type::Any, |_, a| without(a)),
-    Function::variadic("mustWithout", &[Type::Any], Type::Any, |_, a| without(a)),
-    Function::new("has", &[Type::Any, Type::Any], |_, a| has(a)),
-    Function::new("mustHas", &[Type::Any, Type::Any], |_, a| has(a)),
+    Function::variadic("without", &[Type::Any], Type::Any, |c, a| without(c, a)),
+    Function::variadic("mustWithout", &[Type::Any], Type::Any, |c, a| without(c, a)),
+    Function::new("has", &[Type::Any, Type::Any], |c, a| has(c, a)),
+    Function::new("mustHas", &[Type::Any, Type::Any], |c, a| has(c, a)),
     Function::variadic("slice", &[Type::Any], Type::Any, |_, a| slice(a)),
     Function::variadic("mustSlice", &[Type::Any], Type::Any, |_, a| slice(a)),
-    Function::new("chunk", &[Type::Int, Type::Any], |_, a| chunk(a)),
-    Function::new("mustChunk", &[Type::Int, Type::Any], |_, a| chunk(a)),
-    Function::new("join", &[Type::Str, Type::Any], |_, a| {
-        done(string_list(any(a, 1)).join(text(a, 0)))
+    Function::new("chunk", &[Type::Int, Type::Any], |c, a| chunk(c, a)),
+    Function::new("mustChunk", &[Type::Int, Type::Any], |c, a| chunk(c, a)),
+    Function::new("join", &[Type::Str, Type::Any], |c, a| {
+        let items = string_list(c, any(a, 1));
+        if !c.work().made(items.len().saturating_mul(text(a, 0).len())) {
+            return done("");
+        }
+        done(items.join(text(a, 0)))
     }),
-    Function::new("sortAlpha", &[Type::Any], |_, a| {
+    Function::new("sortAlpha", &[Type::Any], |c, a| {
         Ok(match any(a, 0) {
             Value::List(_) => {
-                let mut items = string_list(any(a, 0));
+                let mut items = string_list(c, any(a, 0));
                 items.sort();
                 Value::strings(items)
             }
-            other => Value::strings([strval(other)]),
+            other => Value::strings([strval(other, c.work())]),
         })
     }),
-    Function::new("toStrings", &[Type::Any], |_, a| Ok(Value::strings(string_list(any(a, 0))))),
-    Function::new("until", &[Type::Int], |_, a| {
+    Function::new("toStrings", &[Type::Any], |c, a| Ok(Value::strings(string_list(c, any(a, 0))))),
+    Function::new("until", &[Type::Int], |c, a| {
         let count = int(a, 0);
-        Ok(ints(until_step(0, count, if count < 0 { -1 } else { 1 })?))
+        Ok(ints(until_step(c, 0, count, if count < 0 { -1 } else { 1 })?))
     }),
-    Function::new("untilStep", &[Type::Int, Type::Int, Type::Int], |_, a| {
-        Ok(ints(until_step(int(a, 0), int(a, 1), int(a, 2))?))
+    Function::new("untilStep", &[Type::Int, Type::Int, Type::Int], |c, a| {
+        Ok(ints(until_step(c, int(a, 0), int(a, 1), int(a, 2))?))
     }),
-    Function::variadic("seq", &[], Type::Int, |_, a| seq(a)),
+    Function::variadic("seq", &[], Type::Int, |c, a| seq(c, a)),
 ];
 
 /// Ranges beyond this many numbers are refused: Go would use up its memory.
@@ -113,10 +119,10 @@ fn reverse(a: &[Value]) -> Result<Value, Fault> {
     Ok(Value::list(items.iter().rev().cloned().collect()))
 }
 
-fn uniq(a: &[Value]) -> Result<Value, Fault> {
+fn uniq(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     let mut found: Vec<Value> = Vec::new();
     for item in elements(any(a, 0), "Cannot find uniq on type")? {
-        if !found.iter().any(|known| item.deep_equal(known)) {
+        if !found.iter().any(|known| item.deep_equal(known, context.work())) {
             found.push(item.clone());
         }
     }
@@ -128,18 +134,19 @@ fn compact(a: &[Value]) -> Result<Value, Fault> {
     Ok(Value::list(items.iter().filter(|item| !item.is_empty()).cloned().collect()))
 }
 
-fn without(a: &[Value]) -> Result<Value, Fault> {
+fn without(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     let items = elements(any(a, 0), "Cannot find without on type")?;
-    let kept = items.iter().filter(|item| !a[1..].iter().any(|omit| item.deep_equal(omit)));
+    let omitted = |item: &Value| a[1..].iter().any(|omit| item.deep_equal(omit, context.work()));
+    let kept = items.iter().filter(|item| !omitted(item));
     Ok(Value::list(kept.cloned().collect()))
 }
 
-fn has(a: &[Value]) -> Result<Value, Fault> {
+fn has(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     if any(a, 1).is_nil() {
         return Ok(Value::Bool(false));
     }
     let items = elements(any(a, 1), "Cannot find has on type")?;
-    Ok(Value::Bool(items.iter().any(|item| any(a, 0).deep_equal(item))))
+    Ok(Value::Bool(items.iter().any(|item| any(a, 0).deep_equal(item, context.work()))))
 }
 
 fn slice(a: &[Value]) -> Result<Value, Fault> {
@@ -156,32 +163,44 @@ fn slice(a: &[Value]) -> Result<Value, Fault> {
     }
 }
 
-fn chunk(a: &[Value]) -> Result<Value, Fault> {
+fn chunk(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     let items = elements(any(a, 1), "Cannot chunk type")?;
     let size = usize::try_from(int(a, 0)).ok().filter(|size| *size > 0);
     let Some(size) = size else {
         return Err(Fault::new("runtime error: makeslice: len out of range"));
     };
+    if !context.work().take(PART * items.len()) {
+        return Ok(Value::Nil);
+    }
     let chunks = items.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
     Ok(Value::typed_list(chunks, ListKind::Lists))
 }
 
 /// Sprig's `strslice`: nothing is left out but nil.
-pub(super) fn string_list(value: &Value) -> Vec<String> {
+pub(super) fn string_list(context: &Context<'_>, value: &Value) -> Vec<String> {
+    let work = context.work();
     match value {
-        Value::List(list) => list.items.iter().filter(|item| !item.is_nil()).map(strval).collect(),
+        Value::List(list) if !work.take(PART * list.items.len()) => Vec::new(),
+        Value::List(list) => {
+            let given = list.items.iter().filter(|item| !item.is_nil());
+            given.map(|item| strval(item, work)).collect()
+        }
         Value::Nil | Value::NilInterface => Vec::new(),
-        other => vec![strval(other)],
+        other => vec![strval(other, work)],
     }
 }
 
-fn until_step(start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Fault> {
+fn until_step(context: &Context<'_>, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Fault> {
     let mut numbers = Vec::new();
     if (stop < start && step >= 0) || (stop >= start && step <= 0) {
         return Ok(numbers);
     }
-    if (stop.saturating_sub(start) / step).abs() > MAX_RANGE {
+    let count = (stop.saturating_sub(start) / step).abs();
+    if count > MAX_RANGE {
         return Err(Fault::new(format!("more than {MAX_RANGE} numbers")));
+    }
+    if !context.work().take(usize::try_from(count).unwrap_or(0)) {
+        return Ok(numbers);
     }
     let mut at = start;
     while (step > 0 && at < stop) || (step < 0 && at > stop) {
@@ -198,7 +217,7 @@ fn ints(numbers: Vec<i64>) -> Value {
     Value::typed_list(numbers.into_iter().map(Value::int).collect(), ListKind::Int)
 }
 
-fn seq(a: &[Value]) -> Result<Value, Fault> {
+fn seq(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     let numbers: Vec<i64> = (0..a.len()).map(|n| int(a, n)).collect();
     let (start, step, end) = match numbers[..] {
         [end] => (1, if end < 1 { -1 } else { 1 }, end),
@@ -212,6 +231,6 @@ fn seq(a: &[Value]) -> Result<Value, Fault> {
         _ => return done(""),
     };
     let towards = if end < start { -1 } else { 1 };
-    let found = until_step(start, end.saturating_add(towards), step)?;
+    let found = until_step(context, start, end.saturating_add(towards), step)?;
     done(found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
 }

@@ -3,31 +3,34 @@
 use std::rc::Rc;
 
 use super::{Fault, Function, Type, Value, any, map, text};
+use crate::helm::template::eval::Context;
 use crate::helm::template::print::strval;
 use crate::helm::template::value::{Entries, MAX_DEPTH, MapCell, MapKind};
+use crate::helm::template::work::{ENTRY, Work};
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::variadic("dict", &[], Type::Any, |_, a| {
+    Function::variadic("dict", &[], Type::Any, |c, a| {
         let mut entries = Entries::new();
         for pair in a.chunks(2) {
-            entries.insert(strval(&pair[0]).into(), pair.get(1).cloned().unwrap_or(Value::str("")));
+            let key = strval(&pair[0], c.work());
+            entries.insert(key.into(), pair.get(1).cloned().unwrap_or(Value::str("")));
         }
         Ok(Value::map(entries))
     }),
     Function::new("get", &[Type::Map, Type::Str], |_, a| {
         Ok(map(a, 0).and_then(|map| map.get(text(a, 1))).unwrap_or_else(|| Value::str("")))
     }),
-    Function::new("set", &[Type::Map, Type::Str, Type::Any], |_, a| {
+    Function::new("set", &[Type::Map, Type::Str, Type::Any], |c, a| {
         let Some(map) = map(a, 0) else {
             return Err(Fault::new("assignment to entry in nil map"));
         };
+        c.work().take(ENTRY);
         map.entries.borrow_mut().insert(text(a, 1).into(), any(a, 2).clone());
         Ok(plain(any(a, 0)))
     }),
     Function::new("unset", &[Type::Map, Type::Str], |_, a| {
-        if let Some(map) = map(a, 0) {
-            map.entries.borrow_mut().remove(text(a, 1));
-        }
+        let Some(map) = map(a, 0) else { return Ok(Value::map(Entries::new())) };
+        map.entries.borrow_mut().remove(text(a, 1));
         Ok(plain(any(a, 0)))
     }),
     Function::new("hasKey", &[Type::Map, Type::Str], |_, a| {
@@ -72,10 +75,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::map(entries))
     }),
     Function::variadic("dig", &[], Type::Any, |_, a| dig(a)),
-    Function::variadic("merge", &[Type::Map], Type::Map, |_, a| merge_all(a, false)),
-    Function::variadic("mustMerge", &[Type::Map], Type::Map, |_, a| merge_all(a, false)),
-    Function::variadic("mergeOverwrite", &[Type::Map], Type::Map, |_, a| merge_all(a, true)),
-    Function::variadic("mustMergeOverwrite", &[Type::Map], Type::Map, |_, a| merge_all(a, true)),
+    Function::variadic("merge", &[Type::Map], Type::Map, |c, a| merge_all(c, a, false)),
+    Function::variadic("mustMerge", &[Type::Map], Type::Map, |c, a| merge_all(c, a, false)),
+    Function::variadic("mergeOverwrite", &[Type::Map], Type::Map, |c, a| merge_all(c, a, true)),
+    Function::variadic("mustMergeOverwrite", &[Type::Map], Type::Map, |c, a| merge_all(c, a, true)),
 ];
 
 /// The functions return `map[string]interface {}`: a map of another name is the same map under that type.
@@ -125,20 +128,20 @@ fn dig(arguments: &[Value]) -> Result<Value, Fault> {
     Ok(Value::Nil)
 }
 
-fn merge_all(arguments: &[Value], overwrite: bool) -> Result<Value, Fault> {
+fn merge_all(context: &Context<'_>, arguments: &[Value], overwrite: bool) -> Result<Value, Fault> {
     let Some(target) = map(arguments, 0) else {
         // Into a nil map: Go makes one.
         let Value::Map(target) = Value::map(Entries::new()) else { return Ok(Value::Nil) };
         for n in 1..arguments.len() {
             if let Some(source) = map(arguments, n) {
-                merge(&target, source, overwrite, 0);
+                merge(context.work(), &target, source, overwrite, 0);
             }
         }
         return Ok(Value::Map(target));
     };
     for n in 1..arguments.len() {
         if let Some(source) = map(arguments, n) {
-            merge(target, source, overwrite, 0);
+            merge(context.work(), target, source, overwrite, 0);
         }
     }
     Ok(plain(any(arguments, 0)))
@@ -146,8 +149,11 @@ fn merge_all(arguments: &[Value], overwrite: bool) -> Result<Value, Fault> {
 
 /// mergo's rules: maps merge, an empty target value is replaced, any other only when overwriting. What is taken over is
 /// the source's own object, not a copy.
-fn merge(target: &Rc<MapCell>, source: &Rc<MapCell>, overwrite: bool, depth: usize) {
+fn merge(work: &Work, target: &Rc<MapCell>, source: &Rc<MapCell>, overwrite: bool, depth: usize) {
     if Rc::ptr_eq(&target.entries, &source.entries) || depth > MAX_DEPTH {
+        return;
+    }
+    if !work.take(ENTRY * source.entries.borrow().len()) {
         return;
     }
     let pairs: Vec<(Rc<str>, Value)> =
@@ -160,11 +166,11 @@ fn merge(target: &Rc<MapCell>, source: &Rc<MapCell>, overwrite: bool, depth: usi
             continue;
         }
         let old = target.get(&key);
-        if let (Value::Map(inner), Some(Value::Map(old))) = (&value, &old)
-            && !old.entries.borrow().is_empty()
-        {
-            merge(old, inner, overwrite, depth + 1);
-            continue;
+        if let (Value::Map(inner), Some(Value::Map(old))) = (&value, &old) {
+            merge(work, old, inner, overwrite, depth + 1);
+            if !old.entries.borrow().is_empty() {
+                continue;
+            }
         }
         let replaces = overwrite || old.as_ref().is_none_or(Value::is_empty);
         if replaces {

@@ -10,8 +10,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("int64", &[Type::Any], |_, a| Ok(Value::int64(to_int(any(a, 0))))),
     Function::new("float64", &[Type::Any], |_, a| Ok(Value::Float(to_float(any(a, 0))))),
     Function::new("atoi", &[Type::Str], |_, a| Ok(Value::int(text(a, 0).parse().unwrap_or(0)))),
-    Function::new("toDecimal", &[Type::Any], |_, a| {
-        let text = print::to_string(any(a, 0));
+    Function::new("toDecimal", &[Type::Any], |c, a| {
+        let text = print::to_string(any(a, 0), c.work());
         let digits = text.strip_prefix('+').unwrap_or(&text);
         Ok(Value::int64(i64::from_str_radix(digits, 8).unwrap_or(0)))
     }),
@@ -46,10 +46,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
         if a[1..].iter().any(|value| to_float(value) == 0.0) {
             return Err(Fault::new("decimal division by 0"));
         }
-        Ok(Value::Float(a[1..].iter().fold(to_float(any(a, 0)), |quotient, value| {
-            // shopspring keeps 16 digits after the point.
-            let exact = quotient / to_float(value);
-            format!("{exact:.16}").parse().unwrap_or(exact)
+        Ok(Value::Float(a[1..].iter().fold(to_float(any(a, 0)), |dividend, value| {
+            let divisor = to_float(value);
+            let decimals = Decimal::new(dividend).zip(Decimal::new(divisor));
+            let quotient = decimals.and_then(|(dividend, divisor)| dividend.divide(divisor));
+            quotient.map_or(dividend / divisor, Decimal::to_float)
         })))
     }),
     Function::new("ceil", &[Type::Any], |_, a| Ok(Value::Float(to_float(any(a, 0)).ceil()))),
@@ -144,6 +145,20 @@ impl Decimal {
     fn multiply(self, other: Self) -> Option<Self> {
         let scale = self.scale + other.scale;
         Some(Self { units: self.units.checked_mul(other.units)?, scale })
+    }
+
+    /// shopspring's division: 16 digits after the point, halves away from zero.
+    fn divide(self, other: Self) -> Option<Self> {
+        const DIGITS: u32 = 16;
+        let power = |exponent| 10i128.checked_pow(exponent);
+        let dividend =
+            self.units.checked_mul(power((DIGITS + other.scale).saturating_sub(self.scale))?)?;
+        let divisor =
+            other.units.checked_mul(power(self.scale.saturating_sub(DIGITS + other.scale))?)?;
+        let (whole, rest) = (dividend.checked_div(divisor)?, dividend.checked_rem(divisor)?);
+        let up = rest.unsigned_abs() * 2 >= divisor.unsigned_abs();
+        let sign = dividend.signum() * divisor.signum();
+        Some(Self { units: whole + if up { sign } else { 0 }, scale: DIGITS })
     }
 
     fn to_float(self) -> f64 {

@@ -12,9 +12,11 @@ use super::{Fault, Function, ListKind, MapKind, Type, Value, any, done, text};
 use crate::base::yaml;
 use crate::helm::glob::Glob;
 use crate::helm::template::dates::Time;
+use crate::helm::template::eval::Context;
 use crate::helm::template::object::{FileMap, Object, bytes};
 use crate::helm::template::text::from_bytes;
 use crate::helm::template::value::{Entries, IntKind};
+use crate::helm::template::work::{ITEM, PART};
 
 /// The method of a value by its name.
 pub(crate) fn method(value: &Value, name: &str) -> Option<&'static Function> {
@@ -37,8 +39,10 @@ const FILES: &[Function] = &[
     Function::new("Get", &[Type::Str], |_, a| {
         done(files(a).get(text(a, 1)).map_or_else(String::new, |data| from_bytes(data)))
     }),
-    Function::new("GetBytes", &[Type::Str], |_, a| {
-        Ok(bytes(files(a).get(text(a, 1)).map_or(&[][..], |data| data)))
+    Function::new("GetBytes", &[Type::Str], |c, a| {
+        let files = files(a);
+        let data = files.get(text(a, 1)).map_or(&[][..], |data| data);
+        Ok(bytes(if c.work().take(ITEM * data.len()) { data } else { &[] }))
     }),
     Function::new("Glob", &[Type::Str], |_, a| {
         let glob = Glob::new(text(a, 1)).unwrap_or_else(Glob::everything);
@@ -49,17 +53,20 @@ const FILES: &[Function] = &[
             .collect();
         Ok(Value::object(Object::Files(found)))
     }),
-    Function::new("AsConfig", &[], |_, a| done(as_yaml(a, from_bytes))),
-    Function::new("AsSecrets", &[], |_, a| {
-        done(as_yaml(a, |data| base64::engine::general_purpose::STANDARD.encode(data)))
+    Function::new("AsConfig", &[], |c, a| done(as_yaml(c, a, from_bytes))),
+    Function::new("AsSecrets", &[], |c, a| {
+        done(as_yaml(c, a, |data| base64::engine::general_purpose::STANDARD.encode(data)))
     }),
-    Function::new("Lines", &[Type::Str], |_, a| {
+    Function::new("Lines", &[Type::Str], |c, a| {
         let mut files = files(a);
         let Some(data) = files.remove(text(a, 1)).filter(|data| !data.is_empty()) else {
             return Ok(Value::strings(Vec::<String>::new()));
         };
         let source = from_bytes(&data);
         let source = source.strip_suffix('\n').unwrap_or(&source);
+        if !c.work().take(PART * source.matches('\n').count()) {
+            return Ok(Value::Nil);
+        }
         Ok(Value::strings(source.split('\n')))
     }),
 ];
@@ -75,7 +82,10 @@ fn files(a: &[Value]) -> FileMap {
     }
 }
 
-fn as_yaml(a: &[Value], encode: fn(&[u8]) -> String) -> String {
+fn as_yaml(context: &Context<'_>, a: &[Value], encode: fn(&[u8]) -> String) -> String {
+    if !context.work().made(files(a).values().map(|data| data.len()).sum()) {
+        return String::new();
+    }
     let map: Map<String, Json> = files(a)
         .iter()
         .map(|(name, data)| (super::paths::base(name).to_owned(), Json::from(encode(data))))
@@ -89,11 +99,13 @@ fn as_yaml(a: &[Value], encode: fn(&[u8]) -> String) -> String {
 
 const VALUES: &[Function] = &[
     Function::new("AsMap", &[], |_, a| match any(a, 0) {
-        Value::Map(map) => Ok(Value::map(map.entries.borrow().clone())),
+        Value::Map(map) if !map.entries.borrow().is_empty() => {
+            Ok(Value::Map(map.retyped(MapKind::Any)))
+        }
         _ => Ok(Value::map(Entries::new())),
     }),
-    Function::new("YAML", &[], |_, a| {
-        done(yaml::emit(&any(a, 0).to_json().map_err(|error| Fault::new(error.0))?))
+    Function::new("YAML", &[], |c, a| {
+        done(yaml::emit(&any(a, 0).to_json(c.work()).map_err(|error| Fault::new(error.0))?))
     }),
     Function::new("Table", &[Type::Str], |_, a| {
         let mut table = any(a, 0).clone();

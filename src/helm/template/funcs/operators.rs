@@ -10,43 +10,45 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::variadic("and", &[Type::Reflect], Type::Reflect, first),
     Function::variadic("or", &[Type::Reflect], Type::Reflect, first),
     Function::new("not", &[Type::Reflect], |_, a| Ok(Value::Bool(!any(a, 0).is_true()))),
-    Function::variadic("eq", &[Type::Reflect], Type::Reflect, |_, a| {
-        Ok(Value::Bool(equal(any(a, 0), &a[1..])?))
+    Function::variadic("eq", &[Type::Reflect], Type::Reflect, |c, a| {
+        Ok(Value::Bool(equal(c, any(a, 0), &a[1..])?))
     }),
-    Function::new("ne", &[Type::Reflect, Type::Reflect], |_, a| {
-        Ok(Value::Bool(!equal(any(a, 0), &a[1..])?))
+    Function::new("ne", &[Type::Reflect, Type::Reflect], |c, a| {
+        Ok(Value::Bool(!equal(c, any(a, 0), &a[1..])?))
     }),
     Function::new("lt", &[Type::Reflect, Type::Reflect], |_, a| {
         Ok(Value::Bool(less(any(a, 0), any(a, 1))?))
     }),
-    Function::new("le", &[Type::Reflect, Type::Reflect], |_, a| Ok(Value::Bool(less_or_equal(a)?))),
-    Function::new("gt", &[Type::Reflect, Type::Reflect], |_, a| {
-        Ok(Value::Bool(!less_or_equal(a)?))
+    Function::new("le", &[Type::Reflect, Type::Reflect], |c, a| {
+        Ok(Value::Bool(less_or_equal(c, a)?))
+    }),
+    Function::new("gt", &[Type::Reflect, Type::Reflect], |c, a| {
+        Ok(Value::Bool(!less_or_equal(c, a)?))
     }),
     Function::new("ge", &[Type::Reflect, Type::Reflect], |_, a| {
         Ok(Value::Bool(!less(any(a, 0), any(a, 1))?))
     }),
     Function::new("len", &[Type::Reflect], |_, a| length(any(a, 0))),
     Function::variadic("index", &[Type::Reflect], Type::Reflect, |_, a| index(a)),
-    Function::variadic("call", &[Type::Reflect], Type::Reflect, |_, a| {
+    Function::variadic("call", &[Type::Reflect], Type::Reflect, |c, a| {
         Err(Fault::new(if any(a, 0).is_nil() {
             "call of nil".to_owned()
         } else {
             format!(
                 "non-function {} of type {}",
-                print::to_string(any(a, 0)),
+                print::to_string(any(a, 0), c.work()),
                 any(a, 0).type_name()
             )
         }))
     }),
-    Function::variadic("print", &[], Type::Any, |_, a| done(print::sprint(a))),
-    Function::variadic("println", &[], Type::Any, |_, a| done(print::sprintln(a))),
-    Function::variadic("printf", &[Type::Str], Type::Any, |_, a| {
-        done(print::sprintf(super::text(a, 0), &a[1..]))
+    Function::variadic("print", &[], Type::Any, |c, a| done(print::sprint(a, c.work()))),
+    Function::variadic("println", &[], Type::Any, |c, a| done(print::sprintln(a, c.work()))),
+    Function::variadic("printf", &[Type::Str], Type::Any, |c, a| {
+        done(print::sprintf(super::text(a, 0), &a[1..], c.work()))
     }),
-    Function::variadic("html", &[], Type::Any, |_, a| done(html(&escaped_text(a)))),
-    Function::variadic("js", &[], Type::Any, |_, a| done(js(&escaped_text(a)))),
-    Function::variadic("urlquery", &[], Type::Any, |_, a| done(url_query(&escaped_text(a)))),
+    Function::variadic("html", &[], Type::Any, |c, a| done(html(&escaped_text(c, a)))),
+    Function::variadic("js", &[], Type::Any, |c, a| done(js(&escaped_text(c, a)))),
+    Function::variadic("urlquery", &[], Type::Any, |c, a| done(url_query(&escaped_text(c, a)))),
 ];
 
 /// The evaluator does the work of `and` and `or`.
@@ -76,7 +78,7 @@ fn basic(value: &Value) -> Basic {
 }
 
 /// Whether a value equals any of others.
-fn equal(value: &Value, others: &[Value]) -> Result<bool, Fault> {
+fn equal(context: &Context<'_>, value: &Value, others: &[Value]) -> Result<bool, Fault> {
     if others.is_empty() {
         return Err(Fault::new("missing argument for comparison"));
     }
@@ -93,7 +95,7 @@ fn equal(value: &Value, others: &[Value]) -> Result<bool, Fault> {
                 }
                 false
             }
-            _ => same_other(value, other)?,
+            _ => same_other(context, value, other)?,
         };
         if same {
             return Ok(true);
@@ -108,28 +110,30 @@ fn incompatible(a: &Value, b: &Value) -> Fault {
 }
 
 /// Neither is of a basic kind: only nil compares with everything.
-fn same_other(a: &Value, b: &Value) -> Result<bool, Fault> {
+fn same_other(context: &Context<'_>, a: &Value, b: &Value) -> Result<bool, Fault> {
     if a.is_nil() || b.is_nil() {
         return Ok(a.is_nil() == b.is_nil());
     }
     if a.kind_name() != b.kind_name() {
         return Err(Fault::new(format!(
             "non-comparable types {}: {}, {}: {}",
-            shown(a),
+            shown(context, a),
             a.type_name(),
             b.type_name(),
-            shown(b)
+            shown(context, b)
         )));
     }
     match (a, b) {
         (Value::Object(x), Value::Object(y)) if b.kind_name() != "map" => Ok(x == y),
-        _ => Err(Fault::new(format!("non-comparable type {}: {}", shown(b), b.type_name()))),
+        _ => {
+            Err(Fault::new(format!("non-comparable type {}: {}", shown(context, b), b.type_name())))
+        }
     }
 }
 
 /// `%s`, which complains of numbers.
-fn shown(value: &Value) -> String {
-    print::sprintf("%s", std::slice::from_ref(value))
+fn shown(context: &Context<'_>, value: &Value) -> String {
+    print::sprintf("%s", std::slice::from_ref(value), context.work())
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, Fault> {
@@ -147,9 +151,9 @@ fn less(a: &Value, b: &Value) -> Result<bool, Fault> {
     }
 }
 
-fn less_or_equal(arguments: &[Value]) -> Result<bool, Fault> {
+fn less_or_equal(context: &Context<'_>, arguments: &[Value]) -> Result<bool, Fault> {
     let (a, b) = (any(arguments, 0), any(arguments, 1));
-    Ok(less(a, b)? || equal(a, std::slice::from_ref(b))?)
+    Ok(less(a, b)? || equal(context, a, std::slice::from_ref(b))?)
 }
 
 fn length(value: &Value) -> Result<Value, Fault> {
@@ -234,7 +238,7 @@ fn index(arguments: &[Value]) -> Result<Value, Fault> {
 }
 
 /// The text that the escapers escape.
-fn escaped_text(arguments: &[Value]) -> String {
+fn escaped_text(context: &Context<'_>, arguments: &[Value]) -> String {
     match arguments {
         [Value::Str(text)] => text.to_string(),
         _ => {
@@ -245,7 +249,7 @@ fn escaped_text(arguments: &[Value]) -> String {
                     other => other.clone(),
                 })
                 .collect();
-            print::sprint(&values)
+            print::sprint(&values, context.work())
         }
     }
 }

@@ -27,13 +27,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new(
         "derivePassword",
         &[Type::Uint32, Type::Str, Type::Str, Type::Str, Type::Str],
-        |_, a| derive(a),
+        |c, a| derive(c, a),
     ),
     Function::new("encryptAES", &[Type::Str, Type::Str], |c, a| encrypt(c, a)),
     Function::new("decryptAES", &[Type::Str, Type::Str], |_, a| decrypt(a)),
 ];
 
 const COST: u32 = 10;
+/// Steps that a hash of bcrypt and a derived password are worth.
+const HASH: usize = 500_000;
+const DERIVATION: usize = 1_000_000;
 /// bcrypt takes no more of a password.
 const MAX_PASSWORD: usize = 72;
 
@@ -42,6 +45,9 @@ fn bcrypt(context: &Context<'_>, password: &str) -> String {
     if key.len() > MAX_PASSWORD {
         return "failed to encrypt string with bcrypt: bcrypt: password length exceeds 72 bytes"
             .to_owned();
+    }
+    if !context.work().take(HASH) {
+        return String::new();
     }
     key.push(0);
     let mut salt = [0; 16];
@@ -117,7 +123,7 @@ fn class(letter: u8) -> &'static [u8] {
 }
 
 /// The Master Password algorithm: scrypt makes a key of password and user, an HMAC a seed of key, site and counter.
-fn derive(a: &[Value]) -> Result<Value, Fault> {
+fn derive(context: &Context<'_>, a: &[Value]) -> Result<Value, Fault> {
     let counter = match any(a, 0) {
         Value::Int(counter, _) => u32::try_from(*counter).unwrap_or(0),
         _ => 0,
@@ -125,6 +131,9 @@ fn derive(a: &[Value]) -> Result<Value, Fault> {
     let Some((_, forms)) = FORMS.iter().find(|(name, _)| *name == text(a, 1)) else {
         return done(format!("cannot find password template {}", text(a, 1)));
     };
+    if !context.work().take(DERIVATION) {
+        return done("");
+    }
     let sized = |part: &str| {
         let part = to_bytes(part);
         let mut sized = SEED.as_bytes().to_vec();
@@ -209,8 +218,12 @@ fn decrypt(a: &[Value]) -> Result<Value, Fault> {
     cipher.decrypt(&mut content, from).map_err(|_| unusable())?;
     // The last byte tells how many bytes were added.
     let added = content.last().copied().map(usize::from);
-    match added.and_then(|added| content.len().checked_sub(added)) {
+    let added = added.unwrap_or(0);
+    match content.len().checked_sub(added) {
         Some(length) => done(from_bytes(&content[..length])),
-        None => Err(Fault::new("runtime error: slice bounds out of range")),
+        None => Err(Fault::new(format!(
+            "runtime error: slice bounds out of range [:-{}]",
+            added - content.len()
+        ))),
     }
 }

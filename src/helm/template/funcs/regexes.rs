@@ -3,29 +3,31 @@
 use regex::Regex;
 
 use super::{Fault, Function, Type, Value, done, int, text};
+use crate::helm::template::eval::Context;
 use crate::helm::template::text::quote_with;
+use crate::helm::template::work::{PART, Work};
 
 const MATCH: &[Type] = &[Type::Str, Type::Str];
 const MATCH_N: &[Type] = &[Type::Str, Type::Str, Type::Int];
 const REPLACE: &[Type] = &[Type::Str, Type::Str, Type::Str];
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::new("regexMatch", MATCH, |_, a| {
-        Ok(Value::Bool(compile(text(a, 0)).is_ok_and(|regex| regex.is_match(text(a, 1)))))
+    Function::new("regexMatch", MATCH, |c, a| {
+        Ok(Value::Bool(compile(c, text(a, 0)).is_ok_and(|found| found.is_match(text(a, 1)))))
     }),
-    Function::new("mustRegexMatch", MATCH, |_, a| {
-        Ok(Value::Bool(compile(text(a, 0)).map_err(Fault::Plain)?.is_match(text(a, 1))))
+    Function::new("mustRegexMatch", MATCH, |c, a| {
+        Ok(Value::Bool(checked(c, a)?.is_match(text(a, 1))))
     }),
-    Function::new("regexFind", MATCH, |_, a| find(a, must(a)?)),
-    Function::new("mustRegexFind", MATCH, |_, a| find(a, checked(a)?)),
-    Function::new("regexFindAll", MATCH_N, |_, a| Ok(find_all(a, &must(a)?))),
-    Function::new("mustRegexFindAll", MATCH_N, |_, a| Ok(find_all(a, &checked(a)?))),
-    Function::new("regexReplaceAll", REPLACE, |_, a| replace(a, &must(a)?)),
-    Function::new("mustRegexReplaceAll", REPLACE, |_, a| replace(a, &checked(a)?)),
-    Function::new("regexReplaceAllLiteral", REPLACE, |_, a| literal(a, &must(a)?)),
-    Function::new("mustRegexReplaceAllLiteral", REPLACE, |_, a| literal(a, &checked(a)?)),
-    Function::new("regexSplit", MATCH_N, |_, a| Ok(split(a, &must(a)?))),
-    Function::new("mustRegexSplit", MATCH_N, |_, a| Ok(split(a, &checked(a)?))),
+    Function::new("regexFind", MATCH, |c, a| find(a, &must(c, a)?)),
+    Function::new("mustRegexFind", MATCH, |c, a| find(a, &checked(c, a)?)),
+    Function::new("regexFindAll", MATCH_N, |c, a| Ok(find_all(a, &must(c, a)?))),
+    Function::new("mustRegexFindAll", MATCH_N, |c, a| Ok(find_all(a, &checked(c, a)?))),
+    Function::new("regexReplaceAll", REPLACE, |c, a| replace(a, &must(c, a)?)),
+    Function::new("mustRegexReplaceAll", REPLACE, |c, a| replace(a, &checked(c, a)?)),
+    Function::new("regexReplaceAllLiteral", REPLACE, |c, a| literal(a, &must(c, a)?)),
+    Function::new("mustRegexReplaceAllLiteral", REPLACE, |c, a| literal(a, &checked(c, a)?)),
+    Function::new("regexSplit", MATCH_N, |c, a| Ok(split(a, &must(c, a)?))),
+    Function::new("mustRegexSplit", MATCH_N, |c, a| Ok(split(a, &checked(c, a)?))),
     Function::new("regexQuoteMeta", &[Type::Str], |_, a| {
         let mut out = String::new();
         for c in text(a, 0).chars() {
@@ -39,8 +41,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 /// `MustCompile` panics with a text of its own.
-fn must(a: &[Value]) -> Result<Regex, Fault> {
-    compile(text(a, 0)).map_err(|error| {
+fn must<'c>(context: &Context<'c>, a: &[Value]) -> Result<Pattern<'c>, Fault> {
+    compile(context, text(a, 0)).map_err(|error| {
         let pattern = if text(a, 0).contains('`') {
             quote_with(text(a, 0), '"', false)
         } else {
@@ -50,41 +52,95 @@ fn must(a: &[Value]) -> Result<Regex, Fault> {
     })
 }
 
-fn checked(a: &[Value]) -> Result<Regex, Fault> {
-    compile(text(a, 0)).map_err(Fault::Plain)
+fn checked<'c>(context: &Context<'c>, a: &[Value]) -> Result<Pattern<'c>, Fault> {
+    compile(context, text(a, 0)).map_err(Fault::Plain)
 }
 
-fn find(a: &[Value], regex: Regex) -> Result<Value, Fault> {
-    done(regex.find(text(a, 1)).map_or("", |found| found.as_str()))
+/// A compiled pattern with what its searches cost.
+struct Pattern<'c> {
+    regex: Regex,
+    work: &'c Work,
+    /// About how many states it has.
+    weight: usize,
+    /// A search may look far beyond the match that it finds.
+    looks_ahead: bool,
 }
 
-/// Matches as Go counts them: an empty match right after another match is none.
-fn matches<'a>(regex: &Regex, source: &'a str) -> Vec<regex::Match<'a>> {
-    let mut last_end = None;
-    regex
-        .find_iter(source)
-        .filter(|found| {
-            let keep = !(found.is_empty() && last_end == Some(found.start()));
-            last_end = Some(found.end());
-            keep
-        })
-        .collect()
+/// So many bytes meet one state of a pattern in a step. Most patterns do with one look at each byte, some need all states.
+const SEARCHED: usize = 64;
+
+impl Pattern<'_> {
+    /// Pays for a search through so much text.
+    fn search(&self, bytes: usize) -> bool {
+        self.work.take(bytes.saturating_mul(self.weight) / SEARCHED)
+    }
+
+    fn is_match(&self, source: &str) -> bool {
+        self.search(source.len()) && self.regex.is_match(source)
+    }
+
+    /// The matches, until the work is used up.
+    fn matches<'a>(&self, source: &'a str) -> impl Iterator<Item = regex::Match<'a>> {
+        self.search(source.len());
+        let searched = |found: &regex::Match<'_>| self.found(source, found.start(), found.len());
+        self.regex.find_iter(source).take_while(searched)
+    }
+
+    /// Pays for a match, and for the look ahead of the search after it.
+    fn found(&self, source: &str, start: usize, length: usize) -> bool {
+        let ahead = if self.looks_ahead { (source.len() - start) / 2 } else { 0 };
+        self.work.take(PART) && self.search(length + ahead)
+    }
 }
 
-fn find_all(a: &[Value], regex: &Regex) -> Value {
+fn find(a: &[Value], pattern: &Pattern<'_>) -> Result<Value, Fault> {
+    done(pattern.matches(text(a, 1)).next().map_or("", |found| found.as_str()))
+}
+
+fn find_all(a: &[Value], pattern: &Pattern<'_>) -> Value {
     let limit = usize::try_from(int(a, 2)).unwrap_or(usize::MAX);
-    Value::strings(matches(regex, text(a, 1)).into_iter().take(limit).map(|m| m.as_str()))
+    Value::strings(pattern.matches(text(a, 1)).take(limit).map(|found| found.as_str()))
 }
 
-fn replace(a: &[Value], regex: &Regex) -> Result<Value, Fault> {
-    done(regex.replace_all(text(a, 1), text(a, 2)).into_owned())
+fn replace(a: &[Value], pattern: &Pattern<'_>) -> Result<Value, Fault> {
+    let (source, by) = (text(a, 1), text(a, 2));
+    let n_references = by.matches('$').count();
+    if n_references == 0 {
+        return literal(a, pattern);
+    }
+    pattern.search(source.len());
+    let (mut out, mut from) = (String::with_capacity(source.len()), 0);
+    for groups in pattern.regex.captures_iter(source) {
+        let Some(found) = groups.get(0) else { continue };
+        let paid = pattern.found(source, found.start(), found.len())
+            && pattern.work.made(by.len() + n_references.saturating_mul(found.len()));
+        if !paid {
+            break;
+        }
+        out.push_str(&source[from..found.start()]);
+        groups.expand(by, &mut out);
+        from = found.end();
+    }
+    out.push_str(&source[from..]);
+    done(out)
 }
 
-fn literal(a: &[Value], regex: &Regex) -> Result<Value, Fault> {
-    done(regex.replace_all(text(a, 1), regex::NoExpand(text(a, 2))).into_owned())
+fn literal(a: &[Value], pattern: &Pattern<'_>) -> Result<Value, Fault> {
+    let (source, by) = (text(a, 1), text(a, 2));
+    let (mut out, mut from) = (String::with_capacity(source.len()), 0);
+    for found in pattern.matches(source) {
+        if !pattern.work.made(by.len()) {
+            break;
+        }
+        out.push_str(&source[from..found.start()]);
+        out.push_str(by);
+        from = found.end();
+    }
+    out.push_str(&source[from..]);
+    done(out)
 }
 
-fn split(a: &[Value], regex: &Regex) -> Value {
+fn split(a: &[Value], pattern: &Pattern<'_>) -> Value {
     let (source, count) = (text(a, 1), int(a, 2));
     if count == 0 {
         return Value::strings(Vec::<String>::new());
@@ -96,7 +152,7 @@ fn split(a: &[Value], regex: &Regex) -> Value {
     let mut parts: Vec<&str> = Vec::new();
     let mut from = 0;
     let mut end = 0;
-    for found in matches(regex, source) {
+    for found in pattern.matches(source) {
         if parts.len() + 1 == limit {
             break;
         }
@@ -113,14 +169,80 @@ fn split(a: &[Value], regex: &Regex) -> Value {
 }
 
 /// Compiles a Go pattern.
-pub(super) fn compile(pattern: &str) -> Result<Regex, String> {
+fn compile<'c>(context: &Context<'c>, pattern: &str) -> Result<Pattern<'c>, String> {
+    /// Steps to compile a small pattern, and those for each of its states.
+    const COMPILED: usize = 100;
+    const STATE: usize = 10;
+    let work = context.work();
+    let weight = weight(pattern);
+    if !work.take(COMPILED + STATE * weight) {
+        return Err(String::new());
+    }
     let translated = translate(pattern)?;
-    Regex::new(&translated).map_err(|error| {
+    let regex = Regex::new(&translated).map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default();
         let reason = reason.strip_prefix("error: ").unwrap_or(reason);
         format!("error parsing regexp: {}", go_reason(reason, pattern))
-    })
+    })?;
+    Ok(Pattern { regex, work, weight, looks_ahead: looks_ahead(pattern) })
+}
+
+/// Whether something repeats without a bound before the end of the pattern.
+fn looks_ahead(pattern: &str) -> bool {
+    let last = pattern.trim_end_matches([')', '?', '$']);
+    let before = last.strip_suffix(['*', '+']).unwrap_or(last);
+    before.contains(['*', '+']) || before.contains(",}")
+}
+
+/// About how many states a pattern has: characters, classes by their size, all times how often they repeat.
+fn weight(pattern: &str) -> usize {
+    /// The compiler refuses what is bigger.
+    const MOST: usize = 300_000;
+    const CLASS: usize = 8;
+    const PROPERTY: usize = 300;
+    let mut outer: Vec<usize> = Vec::new();
+    let (mut sum, mut last) = (1usize, 0usize);
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let mut length = c.len_utf8();
+        let mut atom = Some(1);
+        match c {
+            '\\' => {
+                let next = rest[1..].chars().next();
+                length += next.map_or(0, char::len_utf8);
+                if matches!(next, Some('p' | 'P')) {
+                    atom = Some(PROPERTY);
+                }
+            }
+            '.' | '[' => atom = Some(CLASS),
+            '(' => {
+                outer.push(sum);
+                (sum, atom) = (0, None);
+            }
+            ')' => {
+                last = sum;
+                sum = sum.saturating_add(outer.pop().unwrap_or(0));
+                atom = None;
+            }
+            '{' => {
+                if let Some(n) = counted(rest) {
+                    let counts = rest[1..n - 1].split(',');
+                    let count = counts.filter_map(|part| part.parse().ok()).max().unwrap_or(1);
+                    let all = last.saturating_mul(count);
+                    sum = sum.saturating_add(all.saturating_sub(last));
+                    (last, length, atom) = (all, n, None);
+                }
+            }
+            _ => {}
+        }
+        if let Some(atom) = atom {
+            last = atom;
+            sum = sum.saturating_add(atom);
+        }
+        rest = &rest[length..];
+    }
+    outer.into_iter().fold(sum, usize::saturating_add).min(MOST)
 }
 
 /// The common mistakes in Go's words.

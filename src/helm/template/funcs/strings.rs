@@ -1,17 +1,19 @@
 //! Text: cutting, joining, quoting, indenting.
 
 use super::{Fault, Function, Type, Value, any, done, int, text};
+use crate::helm::template::eval::Context;
 use crate::helm::template::print::{strval, to_string};
 use crate::helm::template::text::{from_bytes, quote, to_bytes};
 use crate::helm::template::value::{Entries, MapKind};
+use crate::helm::template::work::{ENTRY, PART};
 
 /// A text longer than this is refused where a count asks for it.
 const MAX_REPEAT: usize = 64 << 20;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("trim", &[Type::Str], |_, a| done(text(a, 0).trim())),
-    Function::new("trimAll", &[Type::Str, Type::Str], |_, a| done(trim_all(a))),
-    Function::new("trimall", &[Type::Str, Type::Str], |_, a| done(trim_all(a))),
+    Function::new("trimAll", &[Type::Str, Type::Str], |c, a| done(trim_all(c, a))),
+    Function::new("trimall", &[Type::Str, Type::Str], |c, a| done(trim_all(c, a))),
     Function::new("trimSuffix", &[Type::Str, Type::Str], |_, a| {
         done(text(a, 1).strip_suffix(text(a, 0)).unwrap_or(text(a, 1)))
     }),
@@ -43,42 +45,52 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("hasSuffix", &[Type::Str, Type::Str], |_, a| {
         Ok(Value::Bool(text(a, 1).ends_with(text(a, 0))))
     }),
-    Function::variadic("quote", &[], Type::Any, |_, a| {
-        let quoted = a.iter().filter(|value| !value.is_nil()).map(|value| quote(&strval(value)));
+    Function::variadic("quote", &[], Type::Any, |c, a| {
+        let given = a.iter().filter(|value| !value.is_nil());
+        let quoted = given.map(|value| quote(&strval(value, c.work())));
         done(quoted.collect::<Vec<_>>().join(" "))
     }),
-    Function::variadic("squote", &[], Type::Any, |_, a| {
-        let quoted =
-            a.iter().filter(|value| !value.is_nil()).map(|value| format!("'{}'", to_string(value)));
+    Function::variadic("squote", &[], Type::Any, |c, a| {
+        let given = a.iter().filter(|value| !value.is_nil());
+        let quoted = given.map(|value| format!("'{}'", to_string(value, c.work())));
         done(quoted.collect::<Vec<_>>().join(" "))
     }),
-    Function::variadic("cat", &[], Type::Any, |_, a| {
-        let words = a.iter().filter(|value| !value.is_nil()).map(to_string);
+    Function::variadic("cat", &[], Type::Any, |c, a| {
+        let given = a.iter().filter(|value| !value.is_nil());
+        let words = given.map(|value| to_string(value, c.work()));
         done(words.collect::<Vec<_>>().join(" "))
     }),
     Function::new("indent", &[Type::Int, Type::Str], |_, a| done(indent(a)?)),
     Function::new("nindent", &[Type::Int, Type::Str], |_, a| done(format!("\n{}", indent(a)?))),
-    Function::new("replace", &[Type::Str, Type::Str, Type::Str], |_, a| {
-        done(text(a, 2).replace(text(a, 0), text(a, 1)))
+    Function::new("replace", &[Type::Str, Type::Str, Type::Str], |c, a| {
+        let (old, new, source) = (text(a, 0), text(a, 1), text(a, 2));
+        let n_found = || source.matches(old).count();
+        if new.len() > old.len() && !c.work().made(n_found().saturating_mul(new.len())) {
+            return done("");
+        }
+        done(source.replace(old, new))
     }),
     Function::new("plural", &[Type::Str, Type::Str, Type::Int], |_, a| {
         done(text(a, usize::from(int(a, 2) != 1)))
     }),
-    Function::new("toString", &[Type::Any], |_, a| done(strval(any(a, 0)))),
-    Function::new("split", &[Type::Str, Type::Str], |_, a| {
-        Ok(numbered(split(text(a, 0), text(a, 1), -1)))
+    Function::new("toString", &[Type::Any], |c, a| done(strval(any(a, 0), c.work()))),
+    Function::new("split", &[Type::Str, Type::Str], |c, a| {
+        Ok(numbered(c, split(c, text(a, 0), text(a, 1), -1)))
     }),
-    Function::new("splitn", &[Type::Str, Type::Int, Type::Str], |_, a| {
-        Ok(numbered(split(text(a, 0), text(a, 2), int(a, 1))))
+    Function::new("splitn", &[Type::Str, Type::Int, Type::Str], |c, a| {
+        Ok(numbered(c, split(c, text(a, 0), text(a, 2), int(a, 1))))
     }),
-    Function::new("splitList", &[Type::Str, Type::Str], |_, a| {
-        Ok(Value::strings(split(text(a, 0), text(a, 1), -1)))
+    Function::new("splitList", &[Type::Str, Type::Str], |c, a| {
+        Ok(Value::strings(split(c, text(a, 0), text(a, 1), -1)))
     }),
     Function::new("hello", &[], |_, _| done("Hello!")),
 ];
 
-fn trim_all(a: &[Value]) -> String {
+fn trim_all(context: &Context<'_>, a: &[Value]) -> String {
     let cut = text(a, 0);
+    if !context.work().read(cut.len().saturating_mul(text(a, 1).len())) {
+        return String::new();
+    }
     text(a, 1).trim_matches(|c| cut.contains(c)).to_owned()
 }
 
@@ -140,8 +152,8 @@ fn indent(a: &[Value]) -> Result<String, Fault> {
 }
 
 /// Go's `SplitN`; an empty separator splits after each character.
-fn split(separator: &str, source: &str, count: i64) -> Vec<String> {
-    if count == 0 {
+fn split(context: &Context<'_>, separator: &str, source: &str, count: i64) -> Vec<String> {
+    if count == 0 || !context.work().take(PART * source.matches(separator).count()) {
         return Vec::new();
     }
     let limit = usize::try_from(count).unwrap_or(usize::MAX);
@@ -161,7 +173,10 @@ fn split(separator: &str, source: &str, count: i64) -> Vec<String> {
     source.splitn(limit, separator).map(str::to_owned).collect()
 }
 
-fn numbered(parts: Vec<String>) -> Value {
+fn numbered(context: &Context<'_>, parts: Vec<String>) -> Value {
+    if !context.work().take(ENTRY * parts.len()) {
+        return Value::Nil;
+    }
     let entries: Entries = parts
         .into_iter()
         .enumerate()

@@ -28,10 +28,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
         done(abbreviate(text(a, 2), left, right))
     }),
-    Function::new("wrap", &[Type::Int, Type::Str], |_, a| {
+    Function::new("wrap", &[Type::Int, Type::Str], |c, a| {
+        c.work().made(text(a, 1).len());
         done(wrap(text(a, 1), int(a, 0), "\n", false))
     }),
-    Function::new("wrapWith", &[Type::Int, Type::Str, Type::Str], |_, a| {
+    Function::new("wrapWith", &[Type::Int, Type::Str, Type::Str], |c, a| {
+        // There may be a separator after each character.
+        if !c.work().made(text(a, 2).len().saturating_mul(text(a, 1).len().max(1))) {
+            return done("");
+        }
         done(wrap(text(a, 2), int(a, 0), text(a, 1), true))
     }),
     Function::new("randAlphaNum", &[Type::Int], |c, a| random(c, a, |b| b.is_ascii_alphanumeric())),
@@ -50,6 +55,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::new("shuffle", &[Type::Str], |c, a| {
         let mut chars: Vec<char> = text(a, 0).chars().collect();
+        if !c.work().take(chars.len()) {
+            return done("");
+        }
         for n in (1..chars.len()).rev() {
             let mut bytes = [0; 8];
             fill(c, &mut bytes);
