@@ -30,10 +30,9 @@ const MISSING: &[&str] = &[
     "changes by mutating webhooks and MutatingAdmissionPolicies",
     "admission webhooks at a URL, and what webhooks of other Services than istiod's and MetalLB's say",
     "the `authorizer` variable of admission policies, and type checks and cost limits of CEL expressions",
-    "server-side apply to `scale`",
     "component statuses, OpenAPI v2, answers in protobuf or CBOR",
     "priority and fairness: flow schemas are stored, no request waits",
-    "signers of CertificateSigningRequests, provisioners of volumes, allocation of devices",
+    "signers of CertificateSigningRequests, allocation of devices, what lies in persistent volumes",
     "image pulls, node kernels, CNI plugins, cloud load balancers",
 ];
 

@@ -23,6 +23,8 @@ enum Anchor {
     },
 }
 
+/// How many keys that came again are noted.
+const MOST_DOUBLED: usize = 100;
 /// So much may be copied for the anchors and aliases of a document: go-yaml counts only nodes, however long their texts.
 const MAX_COPIED: usize = 256 << 20;
 /// What a node takes without its text.
@@ -35,6 +37,8 @@ pub(super) struct Composer<'a> {
     depth: usize,
     /// The most levels that there may be.
     deepest: usize,
+    /// Keys that came again in their mapping, in go-yaml's words.
+    doubled: Vec<String>,
     started: bool,
     /// Nodes made so far, and how many of them came from aliases.
     n_nodes: usize,
@@ -65,12 +69,18 @@ impl<'a> Composer<'a> {
             tag_handles: Vec::new(),
             depth: 0,
             deepest,
+            doubled: Vec::new(),
             started: false,
             n_nodes: 0,
             n_aliased: 0,
             n_bytes: 0,
             n_copied: 0,
         })
+    }
+
+    /// What go-yaml says of keys that came again, as many as decoders keep.
+    pub(super) fn doubled(self) -> Vec<String> {
+        self.doubled
     }
 
     /// The next document; `None` at the end of the stream.
@@ -320,7 +330,9 @@ impl<'a> Composer<'a> {
                     let at = next.start;
                     let empty = matches!(next.kind, Kind::Key | Kind::Value | Kind::BlockEnd);
                     let key = if empty { Key::Null } else { self.key(true)? };
+                    let line = self.scanner.peek()?.start.line;
                     let value = self.block_value()?;
+                    self.note_doubled(&map, &key, line);
                     insert(&mut map, key, value, at)?;
                 }
                 // A value without a key.
@@ -419,7 +431,9 @@ impl<'a> Composer<'a> {
                     let empty =
                         matches!(next, Kind::Value | Kind::FlowEntry | Kind::FlowMappingEnd);
                     let key = if empty { Key::Null } else { self.key(false)? };
+                    let line = self.scanner.peek()?.start.line;
                     let value = self.flow_value()?;
+                    self.note_doubled(&map, &key, line);
                     insert(&mut map, key, value, at)?;
                 }
                 _ => {
@@ -443,6 +457,16 @@ impl<'a> Composer<'a> {
             return Ok(self.empty());
         }
         self.node(false, false)
+    }
+
+    fn note_doubled(&mut self, map: &Map<String, Value>, key: &Key, line: usize) {
+        if let Key::Text(text) = key
+            && self.doubled.len() < MOST_DOUBLED
+            && map.contains_key(text)
+        {
+            let key = go_syntax(&Value::from(text.as_str()));
+            self.doubled.push(format!("line {}: key {key} already set in map", line + 1));
+        }
     }
 
     fn empty(&mut self) -> Value {

@@ -80,11 +80,15 @@ impl YamlError {
 
     /// The error as `sigs.k8s.io/yaml` words it: `error converting YAML to JSON: yaml: line 3: …`.
     pub fn go_text(&self) -> String {
-        let prefix = "error converting YAML to JSON: ";
+        format!("error converting YAML to JSON: {}", self.bare_go_text())
+    }
+
+    /// The same without what it was done for: `yaml: line 3: …`.
+    pub fn bare_go_text(&self) -> String {
         match (self.bare, self.go_line) {
-            (true, _) => format!("{prefix}{}", self.message),
-            (false, 0) => format!("{prefix}yaml: {}", self.message),
-            (false, line) => format!("{prefix}yaml: line {line}: {}", self.message),
+            (true, _) => self.message.clone(),
+            (false, 0) => format!("yaml: {}", self.message),
+            (false, line) => format!("yaml: line {line}: {}", self.message),
         }
     }
 }
@@ -103,10 +107,11 @@ pub fn parse(text: &str) -> Result<Value, YamlError> {
 }
 
 /// As [`parse`], for a text that may have so many levels and no more: parsing recurses, and not every thread has the stack
-/// for a deep one.
-pub fn parse_within(text: &str, deepest: usize) -> Result<Value, YamlError> {
+/// for a deep one. With it comes what go-yaml says of keys that came again: `line 6: key "a" already set in map`.
+pub fn parse_within(text: &str, deepest: usize) -> Result<(Value, Vec<String>), YamlError> {
     let mut composer = Composer::within(text, deepest)?;
-    Ok(composer.document()?.map_or(Value::Null, |document| document.value))
+    let value = composer.document()?.map_or(Value::Null, |document| document.value);
+    Ok((value, composer.doubled()))
 }
 
 /// Parses a stream; empty documents are left out.

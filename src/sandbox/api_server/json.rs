@@ -10,9 +10,10 @@ use super::status;
 use crate::sandbox::api::Status;
 use crate::sandbox::patch::{DEEPEST, depth};
 
-/// A body as a tree, with the paths of fields given twice (the last one counts).
+/// A body as a tree, with what its decoder says of fields given twice (the last one counts).
 pub(crate) struct Body {
     pub(crate) value: Value,
+    /// `duplicate field "data.a"`; of YAML `line 6: key "a" already set in map`.
     pub(crate) duplicates: Vec<String>,
     /// The text that was read, where its order matters; else empty.
     pub(crate) text: bytes::Bytes,
@@ -254,11 +255,11 @@ impl<'de> Visitor<'de> for Tree<'_> {
             let path = below(&self.path, &name);
             let seed = Tree { path: path.clone(), duplicates: &mut *self.duplicates };
             let value = entries.next_value_seed(seed)?;
-            if found.insert(name, value).is_some()
-                && self.duplicates.len() < MAX_COMPLAINTS
-                && !self.duplicates.contains(&path)
-            {
-                self.duplicates.push(path);
+            if found.insert(name, value).is_some() && self.duplicates.len() < MAX_COMPLAINTS {
+                let complaint = format!("duplicate field \"{path}\"");
+                if !self.duplicates.contains(&complaint) {
+                    self.duplicates.push(complaint);
+                }
             }
         }
         if found.len() > 1_000_000 {

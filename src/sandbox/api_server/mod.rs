@@ -103,7 +103,7 @@ pub(crate) struct Request {
     pub(crate) is_apply: bool,
     /// Texts for `Warning` headers.
     pub(crate) warnings: Vec<String>,
-    /// Paths of fields that the body gave twice.
+    /// What the body's decoder says of fields that came twice.
     pub(crate) duplicates: Vec<String>,
     /// The body as it came: complaints follow its order.
     pub(crate) body: bytes::Bytes,

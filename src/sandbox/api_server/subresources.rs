@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::kinds::{Kind, metadata_text};
 use super::verbs::delete::DeleteOptions;
-use super::verbs::patch::PatchType;
+use super::verbs::patch::{PatchTarget, PatchType};
 use super::verbs::write::{Written, check_name};
 use super::{ApiServer, Request, status, time_text};
 use crate::base::clock::Clock as _;
@@ -55,6 +55,53 @@ impl ApiServer {
         Ok(scale)
     }
 
+    /// Server-side apply to `scale`: whoever applies a Scale comes to own the replicas of its object, through `scale`.
+    fn apply_scale(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        scale: &Value,
+        request: &mut Request,
+    ) -> Result<Arc<Value>, Status> {
+        check_scale_kind(scale)?;
+        let replicas = &scale["spec"]["replicas"];
+        if replicas.as_i64().is_some_and(|replicas| replicas < 0) {
+            let why = "must be greater than or equal to 0";
+            let cause = Cause::invalid("spec.replicas", replicas, why);
+            return Err(status::invalid("autoscaling", "Scale", name, vec![cause]));
+        }
+        let mut applied = json!({
+            "apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": name},
+        });
+        let given = &scale["metadata"];
+        for field in ["name", "resourceVersion", "uid"] {
+            if !given[field].is_null() {
+                applied["metadata"][field] = given[field].clone();
+            }
+        }
+        if !replicas.is_null() {
+            set_at(&mut applied, &scale_paths(kind).0, replicas.clone());
+        }
+        let target = PatchTarget { namespace, name, subresource: "scale" };
+        match self.apply(kind, target, applied, request) {
+            Ok(written) => Ok(Arc::new(self.scale_of(kind, &written.object, true)?)),
+            Err(mut refused) if refused.reason == "Conflict" => {
+                // Owners are told of as owners of the Scale.
+                let (ours, theirs) =
+                    (format!("using {}", kind.api_version()), "using autoscaling/v1");
+                refused.message = refused.message.replace(&ours, theirs);
+                let causes = refused.details.get_mut("causes").and_then(Value::as_array_mut);
+                for cause in causes.into_iter().flatten() {
+                    let message = cause["message"].as_str().unwrap_or_default();
+                    cause["message"] = message.replace(&ours, theirs).into();
+                }
+                Err(refused)
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
     /// PUT or PATCH of `scale`.
     pub(crate) fn write_scale(
         &self,
@@ -64,6 +111,9 @@ impl ApiServer {
         change: &(PatchType, Value),
         request: &mut Request,
     ) -> Result<Arc<Value>, Status> {
+        if request.is_apply {
+            return self.apply_scale(kind, namespace, name, &change.1, request);
+        }
         let paths = scale_paths(kind);
         let written = self.change(kind, namespace, name, "scale", request, |live, _| {
             let scale = self.scale_of(kind, live, false)?;
@@ -74,14 +124,7 @@ impl ApiServer {
                 ((_, _), None) => return Err(status::resource_not_found()),
             };
             if matches!(change.0, PatchType::Apply) {
-                let of = new["apiVersion"].as_str().unwrap_or_default().rsplit('/').next();
-                let found = new["kind"].as_str().unwrap_or_default();
-                if found != "Scale" {
-                    let version = of.unwrap_or_default();
-                    return Err(status::bad_request(format!(
-                        "{found} in version \"{version}\" cannot be handled as a Scale: converting ({version}.{found}) to (autoscaling.Scale): unknown conversion"
-                    )));
-                }
+                check_scale_kind(&new)?;
                 check_name(name, metadata_text(&new, "name"))?;
             }
             if let Some(error) = scale_type_error(&new["spec"]["replicas"]) {
@@ -292,6 +335,19 @@ impl ApiServer {
 }
 
 /// Why a number of replicas does not decode.
+/// Refuses what is no `Scale`.
+fn check_scale_kind(body: &Value) -> Result<(), Status> {
+    let found = body["kind"].as_str().unwrap_or_default();
+    if found == "Scale" {
+        return Ok(());
+    }
+    let version = body["apiVersion"].as_str().unwrap_or_default();
+    let version = version.rsplit('/').next().unwrap_or_default();
+    Err(status::bad_request(format!(
+        "{found} in version \"{version}\" cannot be handled as a Scale: converting ({version}.{found}) to (autoscaling.Scale): unknown conversion"
+    )))
+}
+
 fn scale_type_error(replicas: &Value) -> Option<String> {
     let found = match replicas {
         Value::Null => return None,

@@ -43,7 +43,7 @@ const SHOWN: usize = 30;
 /// What is no object of JSON, YAML or protobuf, in the server's words.
 pub(super) async fn object(kind: &Kind, request: HttpRequest<Incoming>) -> Result<Body, Status> {
     let (media, text) = raw(request).await?;
-    let unrecognized = |why: String| {
+    let refused = |why: String| {
         let start = match text.first() {
             None => "<empty>".to_owned(),
             Some(b'{') => String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned(),
@@ -51,10 +51,12 @@ pub(super) async fn object(kind: &Kind, request: HttpRequest<Incoming>) -> Resul
         };
         let dots = if text.len() > SHOWN { " ..." } else { "" };
         status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why} ({start}{dots})",
+            "the object provided is unrecognized (must be of type {}): {why} ({start}{dots})",
             kind.kind
         ))
     };
+    let unrecognized =
+        |why: String| refused(format!("couldn't get version/kind; json parse error: {why}"));
     let body = match media.as_str() {
         "" | "application/json" => {
             let mut body = json_body::parse(&text)
@@ -63,12 +65,11 @@ pub(super) async fn object(kind: &Kind, request: HttpRequest<Incoming>) -> Resul
             body
         }
         "application/yaml" | "application/x-yaml" | "text/yaml" => {
-            let text = std::str::from_utf8(&text)
+            let utf8 = std::str::from_utf8(&text)
                 .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-            let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
-                status::bad_request(format!("error converting YAML to JSON: {error}"))
-            })?;
-            Body { value, duplicates: Vec::new(), text: Bytes::new() }
+            let (value, duplicates) =
+                yaml::parse_within(utf8, DEEPEST).map_err(|error| refused(error.bare_go_text()))?;
+            Body { value, duplicates, text: Bytes::new() }
         }
         media if proto::is_protobuf(media) => {
             let value =
@@ -168,7 +169,7 @@ pub(super) async fn patch(kind: &Kind, request: HttpRequest<Incoming>) -> Result
             Err(_) => {
                 let text = std::str::from_utf8(&text)
                     .map_err(|_| status::bad_request("the body is not UTF-8"))?;
-                let value = yaml::parse_within(text, DEEPEST).map_err(|error| {
+                let (value, _) = yaml::parse_within(text, DEEPEST).map_err(|error| {
                     status::bad_request(format!("error decoding YAML: {error}"))
                 })?;
                 Body { value, duplicates: Vec::new(), text: Bytes::new() }

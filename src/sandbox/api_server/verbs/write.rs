@@ -327,11 +327,9 @@ impl ApiServer {
         }
         let unknown = prune::prune(&schema, object);
         if request.validation != FieldValidation::Ignore {
-            let mut found: Vec<String> = request
-                .duplicates
-                .drain(..)
-                .map(|path| format!("duplicate field \"{path}\""))
-                .collect();
+            // YAML's complaints come from another decoder, which is asked first and speaks of all of them at once.
+            let (of_yaml, mut found): (Vec<String>, Vec<String>) =
+                request.duplicates.drain(..).partition(|complaint| complaint.starts_with("line "));
             let unknown = unknown.iter().map(|path| prune::unknown_field(path));
             // The two decoders of the API server report in different orders.
             if kind.custom.is_some() {
@@ -341,12 +339,15 @@ impl ApiServer {
                 json::in_order(&mut found, &request.body);
             }
             found.truncate(json::MAX_COMPLAINTS);
+            if request.validation == FieldValidation::Strict && !of_yaml.is_empty() {
+                found.insert(0, format!("yaml: unmarshal errors:\n  {}", of_yaml.join("\n  ")));
+            }
             if request.validation == FieldValidation::Strict
                 && let Some(error) = prune::strict_error(&found, &[])
             {
                 return Err(cannot(&error));
             }
-            request.warnings.extend(found);
+            request.warnings.extend(of_yaml.into_iter().chain(found));
         }
         // An empty list of managedFields gives all ownership up: the Go form would drop it.
         let given_up = kind.custom.is_none()

@@ -1,14 +1,15 @@
 //! Jobs and CronJobs.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::sandbox::validation::{metadata, selector};
 
-use super::check::{Check, join, same, text};
+use super::check::{Check, is_empty, join, list, same, text};
 use super::pod;
 
 pub(super) fn job(object: &Value, check: &mut Check) {
     job_spec(&object["spec"], "spec", check);
+    selects_its_pods(&object["spec"], check);
 }
 
 fn job_spec(spec: &Value, path: &str, check: &mut Check) {
@@ -39,8 +40,8 @@ fn job_spec(spec: &Value, path: &str, check: &mut Check) {
 }
 
 /// A Job that has begun is done as it was asked for.
-pub(super) fn update_job(object: &Value, old: &Value, check: &mut Check) {
-    let (new, old) = (&object["spec"], &old["spec"]);
+pub(super) fn update_job(object: &Value, before: &Value, check: &mut Check) {
+    let (new, old) = (&object["spec"], &before["spec"]);
     // Upstream looks at the numbers of a changed Job twice.
     for field in [
         "parallelism",
@@ -60,8 +61,85 @@ pub(super) fn update_job(object: &Value, old: &Value, check: &mut Check) {
     if !same(&new["selector"], &old["selector"]) {
         check.immutable(&new["selector"], &old["selector"], "spec.selector");
     }
-    if old["suspend"] != true {
-        check.immutable(&new["template"], &old["template"], "spec.template");
+    // Upstream looks at selector and template of a changed Job twice.
+    selects_its_pods(new, check);
+    generated_selector(object, check);
+    template(object, before, check);
+}
+
+/// The selector that the server makes holds the Job's uid; one that was changed need not.
+fn generated_selector(job: &Value, check: &mut Check) {
+    let (spec, metadata) = (&job["spec"], &job["metadata"]);
+    if spec["manualSelector"] == true || spec["selector"].is_null() {
+        return;
+    }
+    let (uid, name) = (&metadata["uid"], &metadata["name"]);
+    let expected = json!({
+        "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name,
+        "controller-uid": uid, "job-name": name,
+    });
+    if !selector::matches(&spec["selector"], &expected) {
+        check.invalid("spec.selector", &spec["selector"], "`selector` not auto-generated");
+    }
+}
+
+fn selects_its_pods(spec: &Value, check: &mut Check) {
+    let labels = &spec["template"]["metadata"]["labels"];
+    if !spec["selector"].is_null() && !selector::matches(&spec["selector"], labels) {
+        let detail = "`selector` does not match template `labels`";
+        check.invalid("spec.template.metadata.labels", labels, detail);
+    }
+}
+
+/// The template stays as it is. Of a Job that is suspended and has no pods, those that come may be placed elsewhere and get
+/// other resources.
+fn template(job: &Value, old: &Value, check: &mut Check) {
+    let (new, old_template) = (&job["spec"]["template"], &old["spec"]["template"]);
+    let status = &old["status"];
+    let is_suspended =
+        |condition: &Value| condition["type"] == "Suspended" && condition["status"] == "True";
+    let never_began =
+        status["startTime"].is_null() || list(&status["conditions"]).iter().any(is_suspended);
+    let no_pods = status["active"].as_i64().unwrap_or(0) == 0;
+    if old["spec"]["suspend"] != true || !never_began || !no_pods {
+        check.immutable(new, old_template, "spec.template");
+        return;
+    }
+    let mut allowed = old_template["spec"].clone();
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        copy(&new["spec"], &mut allowed, field);
+    }
+    let mut affinity = allowed["affinity"].clone();
+    if affinity.is_null() {
+        affinity = json!({});
+    }
+    copy(&new["spec"]["affinity"], &mut affinity, "nodeAffinity");
+    let given_up = new["spec"]["affinity"].is_null() && is_empty(&affinity);
+    allowed["affinity"] = if given_up { Value::Null } else { affinity };
+    if allowed["affinity"].is_null()
+        && let Some(fields) = allowed.as_object_mut()
+    {
+        fields.remove("affinity");
+    }
+    for kind in ["containers", "initContainers"] {
+        let given = list(&new["spec"][kind]);
+        let kept = allowed.get_mut(kind).and_then(Value::as_array_mut);
+        let Some(kept) = kept.filter(|kept| kept.len() == given.len()) else { continue };
+        for (kept, given) in kept.iter_mut().zip(given) {
+            if kept["name"] == given["name"] {
+                copy(given, kept, "resources");
+            }
+        }
+    }
+    check.immutable(&new["spec"], &allowed, "spec.template.spec");
+}
+
+/// Gives an object the field of another, or takes it away.
+fn copy(from: &Value, to: &mut Value, field: &str) {
+    let Some(fields) = to.as_object_mut() else { return };
+    match from.get(field) {
+        Some(value) => drop(fields.insert(field.to_owned(), value.clone())),
+        None => drop(fields.remove(field)),
     }
 }
 
