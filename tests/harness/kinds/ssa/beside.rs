@@ -24,8 +24,8 @@ const SEQUENCES: u64 = 100;
 const LENGTH: usize = 14;
 /// Sequences at once; each has an object of its own.
 const AT_ONCE: usize = 8;
-/// Who writes what controllers write, on both servers.
-const CONTROLLER: &str = "kube-controller-manager";
+/// What the Deployment controller writes into a Deployment, besides its status.
+const REVISION: &str = "deployment.kubernetes.io/revision";
 const RESOURCES: [&str; 5] = ["configmaps", "services", "deployments", "widgets", "gateways"];
 
 pub(crate) fn run() -> Result<(), Failed> {
@@ -122,12 +122,15 @@ async fn sequence(
         if their_code < 300 {
             live = Some(their_body);
         }
-        // Who applies to an object that nobody owns finds all of it owned by `before-first-apply`. Whether a controller has
-        // come to own something again by then is a matter of moments, so it is waited for on both sides.
-        let given_up = step.op == Op::Update && step.body["metadata"]["managedFields"] == json!([]);
-        if given_up && their_code < 300 && resource == "deployments" {
+        // Nobody comes to own anything of an object whose ownership was given up, until somebody applies: then all that is
+        // there is owned by `before-first-apply`. Whether the Deployment controller's annotation, which a PUT took away, is
+        // there again by then is a matter of moments, so it is waited for on both sides.
+        let nobody_owns = live.as_ref().is_some_and(|live| {
+            live["kind"] == "Deployment" && live["metadata"]["managedFields"].is_null()
+        });
+        if nobody_owns {
             for world in [theirs, ours] {
-                world.owned_by_controller(&world.path(resource, &name, "")).await?;
+                world.is_annotated(&world.path(resource, &name, "")).await?;
             }
         }
     }
@@ -142,7 +145,7 @@ fn clean(body: &mut Value) {
     if let Some(annotations) =
         body.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
     {
-        annotations.remove("deployment.kubernetes.io/revision");
+        annotations.remove(REVISION);
     }
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
         for name in ["uid", "creationTimestamp", "resourceVersion", "generation", "selfLink"] {
@@ -204,7 +207,7 @@ fn entries(answer: &Value) -> Vec<Value> {
     let of_deployment = answer["kind"] == "Deployment";
     let mut entries: Vec<Value> = entries
         .into_iter()
-        .filter(|entry| entry["manager"] != CONTROLLER)
+        .filter(|entry| entry["manager"] != "kube-controller-manager")
         .map(|mut entry| {
             entry.as_object_mut().map(|entry| entry.remove("time"));
             // Whether a controller's annotation was there first is a matter of moments.
@@ -299,18 +302,16 @@ impl World {
         Ok((code, answer))
     }
 
-    /// Waits until the Deployment controller owns part of an object. Where no controllers run there is no race, and it ends
-    /// after some seconds.
-    async fn owned_by_controller(&self, path: &str) -> Result<(), Failed> {
-        for _ in 0..200 {
+    /// Waits until the Deployment controller has written its annotation.
+    async fn is_annotated(&self, path: &str) -> Result<(), Failed> {
+        for _ in 0..1_200 {
             let (_, object) = self.ask("GET", path, "application/json", None).await?;
-            let entries = object["metadata"]["managedFields"].as_array();
-            if entries.into_iter().flatten().any(|entry| entry["manager"] == CONTROLLER) {
+            if object["metadata"]["annotations"][REVISION].is_string() {
                 return Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
         }
-        Ok(())
+        Err(format!("no controller comes to {path}").into())
     }
 
     async fn ask(
