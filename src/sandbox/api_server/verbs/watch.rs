@@ -90,40 +90,37 @@ impl ApiServer {
         let mut ready = VecDeque::new();
         let wants_initial = options.send_initial_events == Some(true);
         let from_now = matches!(options.resource_version.as_str(), "" | "0");
-        let (revision, receiver) = if wants_initial
-            || (from_now && options.send_initial_events.is_none())
-        {
-            let (revision, objects, receiver) =
-                self.store.list_and_watch(&kind.resource, namespace);
-            for stored in objects {
-                if selection.is_everything() || selection.matches(&self.store.value(&stored)) {
-                    ready.push_back(line("ADDED", &(render.stored)(&stored)));
+        let (revision, receiver) =
+            if wants_initial || (from_now && options.send_initial_events.is_none()) {
+                let (revision, objects, receiver) =
+                    self.store.list_and_watch(&kind.resource, namespace);
+                for stored in objects {
+                    if selection.is_everything() || selection.matches(&self.store.value(&stored)) {
+                        ready.push_back(line("ADDED", &(render.stored)(&stored)));
+                    }
                 }
-            }
-            if wants_initial && options.bookmarks {
-                ready.push_back(render.bookmark(kind, revision, true));
-            }
-            (revision, receiver)
-        } else {
-            let after = if from_now {
-                self.store.revision()
+                if wants_initial && options.bookmarks {
+                    ready.push_back(render.bookmark(kind, revision, true));
+                }
+                (revision, receiver)
             } else {
-                read::revision(&options.resource_version)?
-            };
-            let (past, receiver) = self.store.watch(&kind.resource, after).map_err(|expired| {
-                status::expired(format!(
-                    "too old resource version: {after} ({})",
-                    expired.oldest + 1
-                ))
-            })?;
-            let watch_past: Vec<_> = past;
-            for event in watch_past {
-                if let Some(text) = self.told(&event, namespace, &selection, &render) {
-                    ready.push_back(text);
+                let after = if from_now {
+                    self.store.revision()
+                } else {
+                    read::revision(&options.resource_version)?
+                };
+                let (past, receiver) = match self.store.watch(&kind.resource, after) {
+                    Ok(found) => found,
+                    Err(expired) => return Ok(too_old(after, expired.oldest + 1)),
+                };
+                let watch_past: Vec<_> = past;
+                for event in watch_past {
+                    if let Some(text) = self.told(&event, namespace, &selection, &render) {
+                        ready.push_back(text);
+                    }
                 }
-            }
-            (after, receiver)
-        };
+                (after, receiver)
+            };
         let clock = SystemClock::new();
         let ends = options.timeout;
         let watch = Watch {
@@ -229,6 +226,14 @@ impl Watch {
             }
         }
     }
+}
+
+/// The real server tells it as an event of a watch that has begun: kube-rs tries a version that is refused by a status again
+/// and again.
+fn too_old(after: u64, oldest: u64) -> BoxStream<'static, Bytes> {
+    let refused = status::expired(format!("too old resource version: {after} ({oldest})"));
+    let told = status::to_json(&refused).to_string();
+    stream::iter([line("ERROR", told.as_bytes())]).boxed()
 }
 
 fn line(event: &str, object: &[u8]) -> Bytes {
