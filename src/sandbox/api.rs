@@ -171,6 +171,7 @@ pub struct LogRequest {
     pub timestamps: bool,
     pub tail_lines: Option<usize>,
     pub since_seconds: Option<u64>,
+    pub since_time: Option<jiff::Timestamp>,
     pub limit_bytes: Option<usize>,
 }
 
@@ -180,7 +181,12 @@ pub struct ExecStreams {
     pub stdin: mpsc::Receiver<Bytes>,
     pub stdout: mpsc::Sender<Bytes>,
     pub stderr: mpsc::Sender<Bytes>,
+    /// The client is a terminal: what is typed is shown, and both outputs are one.
+    pub tty: bool,
 }
+
+/// How a command in a container ends: its exit code, or why it could not be started.
+pub type Ended = BoxFuture<'static, Result<i32, Status>>;
 
 /// Where the API server's proxy sends a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,8 +210,7 @@ pub trait Nodes: Send + Sync {
         pod: &str,
         request: &LogRequest,
     ) -> Result<BoxStream<'static, Bytes>, Status>;
-    /// `pods/exec` and `pods/attach` (an empty command): `Err` when the container cannot be entered; the future is the
-    /// command's exit code.
+    /// `pods/exec`: `Err` when the container cannot be entered.
     fn exec(
         &self,
         namespace: &str,
@@ -213,7 +218,15 @@ pub trait Nodes: Send + Sync {
         container: Option<&str>,
         command: &[String],
         streams: ExecStreams,
-    ) -> Result<BoxFuture<'static, i32>, Status>;
+    ) -> Result<Ended, Status>;
+    /// `pods/attach`: the streams of the container's main process; the future ends with it.
+    fn attach(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: Option<&str>,
+        streams: ExecStreams,
+    ) -> Result<Ended, Status>;
     /// `pods/portforward`: a connection to a port in the pod's network namespace.
     fn port_forward(&self, namespace: &str, pod: &str, port: u16) -> io::Result<Box<dyn Stream>>;
     /// `services/proxy` and `pods/proxy`: the request's path and query are those after `/proxy`.

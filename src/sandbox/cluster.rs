@@ -23,7 +23,7 @@ use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
 use super::loopback;
 use super::mesh::{self, certificates};
-use super::node::{Kubelet, World};
+use super::node::{KUBELET, Kubelet, World};
 use super::wire::{self, Wire};
 use crate::base::net::SharedDialer;
 use crate::base::virtual_clock::VirtualClock;
@@ -150,6 +150,8 @@ impl Cluster {
             authorities: [("mesh", authority.clone()), ("apiServer", identity.clone())],
         });
         server.set_control(control.clone());
+        let waker = runner.waker(&server);
+        world.on_input(Box::new(move |namespace, pod| waker.wake(KUBELET, namespace, pod)));
         let data_plane = DataPlane::new(server.clone(), world.clone(), authority.clone());
         server.set_nodes(Some(data_plane.nodes()));
         let dialer = data_plane.dialer();

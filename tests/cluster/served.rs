@@ -11,6 +11,7 @@ use super::bed::{Bed, Ran, ensure, eventually, ran};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("the_guides_shell_commands_succeed_on_a_served_sandbox", guide),
+    ("kubectl_follows_copies_attaches_and_debugs_on_a_served_sandbox", inside),
     ("a_served_sandbox_passes_the_gateway_api_conformance_suite", conformance),
 ];
 
@@ -286,4 +287,84 @@ fn conformance(_: &Bed) -> Result<(), String> {
         ensure(part["result"] == "success" && passed >= least, || format!("{profile:#}"))?;
     }
     Ok(())
+}
+
+const PODS: &str = r#"kubectl apply -f - <<'END'
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {colour: blue}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: two, labels: {app: two}}
+spec:
+  containers:
+  - name: first
+    image: docker.io/library/busybox:1.37
+    command: [sh, -c, 'echo first; sleep infinity']
+    volumeMounts: [{name: settings, mountPath: /etc/settings}, {name: shared, mountPath: /shared}]
+  - name: second
+    image: docker.io/library/busybox:1.37
+    command: [sh, -c, 'echo second; sleep infinity']
+    volumeMounts: [{name: shared, mountPath: /shared}]
+  volumes: [{name: settings, configMap: {name: settings}}, {name: shared, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: bare}
+spec: {containers: [{name: bare, image: "docker.io/mccutchen/go-httpbin:2.15.0"}]}
+END"#;
+
+/// What goes into containers and comes out of them. The test bed's nodes have no such containers: what is wanted is what
+/// kubectl and a kubelet are documented to do.
+fn inside(_: &Bed) -> Result<(), String> {
+    let served = Served::start()?;
+    let prints = |line: &str, wanted: &str| -> Result<(), String> {
+        let ran = served.shell(line)?;
+        ensure(ran.stdout.trim_end() == wanted, || {
+            format!("$ {line}\nwanted {wanted}\nfound {}", ran.stdout)
+        })
+    };
+    served.shell(PODS)?;
+    served.shell("kubectl wait pod/two pod/bare --for=condition=Ready --timeout=30s")?;
+    // The second and third line come while the log is followed.
+    served.shell("kubectl run counter --image=busybox:1.37 --restart=Never -- sh -c 'for i in 1 2 3; do echo line $i; sleep 1; done'")?;
+    served.shell("kubectl wait pod/counter --for=condition=Ready --timeout=30s")?;
+    prints("timeout 20 kubectl logs -f counter", "line 1\nline 2\nline 3")?;
+    prints("kubectl get pod counter -o jsonpath={.status.phase}", "Succeeded")?;
+    prints("kubectl logs counter --tail=1", "line 3")?;
+    prints("kubectl logs counter --since=1h | wc -l", "3")?;
+    prints("kubectl logs counter --limit-bytes=6", "line 1")?;
+    prints("kubectl logs counter --timestamps | grep -cE '^[-0-9]+T[:.0-9]+Z line [123]$'", "3")?;
+    prints(
+        "kubectl logs -l app=two --all-containers --prefix",
+        "[pod/two/first] first\n[pod/two/second] second",
+    )?;
+    served.shell("kubectl run crash --image=busybox:1.37 -- sh -c 'echo life; exit 3'")?;
+    served.shell("kubectl wait pod/crash --for=jsonpath='{.status.containerStatuses[0].restartCount}'=2 --timeout=30s")?;
+    prints("kubectl logs -p crash", "life")?;
+    prints("kubectl exec two -c first -- cat /etc/settings/colour", "blue")?;
+    prints(
+        "echo hello | kubectl exec -i two -c first -- sh -c 'cat >/shared/word; wc -l /shared/word'",
+        "1 /shared/word",
+    )?;
+    prints("kubectl exec two -c second -- cat /shared/word", "hello")?;
+    prints("kubectl exec two -c first -- sh -c 'exit 3' 2>/dev/null || echo $?", "3")?;
+    served.shell(
+        "mkdir -p there/deep && echo one >there/a && head -c 300000 /dev/urandom >there/deep/b",
+    )?;
+    served.shell("kubectl cp there two:/tmp -c first")?;
+    prints("kubectl exec two -c first -- ls /tmp/there", "a\ndeep")?;
+    served.shell("kubectl cp two:/tmp/there back -c first && diff -r there back")?;
+    served
+        .shell("kubectl cp bare:/etc/hosts hosts 2>&1 || true")?
+        .says(r#"exec: "tar": executable file not found in $PATH"#)?;
+    prints(
+        "printf 'echo hi $HOSTNAME\nexit 4\n' | kubectl run shell -i -q --rm --image=busybox:1.37 --restart=Never 2>/dev/null || echo $?",
+        "hi shell\n4",
+    )?;
+    served.shell("kubectl debug bare -q --image=busybox:1.37 -c look -- sh -c 'echo looked'")?;
+    served.shell("kubectl wait pod/bare --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.exitCode}'=0 --timeout=30s")?;
+    prints("kubectl logs bare -c look", "looked")
 }

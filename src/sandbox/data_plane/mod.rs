@@ -19,6 +19,7 @@ mod pipe;
 mod policy;
 mod proxy;
 mod routes;
+mod streams;
 mod upstream;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,16 @@
 //! One container of a pod on its way: pulled, started, probed, restarted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::images::{self, Program};
-use super::shell;
-use super::{Fault, World};
+use super::process::Process;
+use super::shell::{self, Around, Input, Output, Streams, Terminal, Time};
+use super::{Fault, World, volumes};
 use crate::sandbox::api::Api;
 use crate::sandbox::controllers::object;
 
@@ -53,7 +57,7 @@ enum Life {
 }
 
 /// A container and what the kubelet knows of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Container {
     pub(super) name: String,
     image: String,
@@ -70,12 +74,14 @@ pub(super) struct Container {
     restarts: u32,
     tries: u32,
     last: Value,
+    /// The command that it runs, when that is known here.
+    process: Option<Process>,
 }
 
 /// What a step needs to know of the pod.
 pub(super) struct Surroundings<'a> {
     pub(super) api: &'a dyn Api,
-    pub(super) world: &'a World,
+    pub(super) world: &'a Arc<World>,
     pub(super) pod: &'a Value,
     pub(super) spec: &'a Value,
     pub(super) now: Duration,
@@ -105,8 +111,12 @@ trait ClockText {
 impl ClockText for dyn Api + '_ {
     fn clock_text(&self) -> String {
         use crate::base::clock::Clock as _;
-        self.clock().now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+        clock_text(self.clock().now())
     }
+}
+
+fn clock_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 fn seconds(value: &Value, default: u64) -> Duration {
@@ -130,6 +140,7 @@ impl Container {
             restarts: 0,
             tries: 0,
             last: json!({}),
+            process: None,
         }
     }
 
@@ -182,7 +193,8 @@ impl Container {
             | Life::BackOff { until, .. }
             | Life::Starting { until } => Some(*until),
             Life::Running { ends, .. } => {
-                [ends.map(|(at, _)| at), self.probe_at].into_iter().flatten().min()
+                let goes_on = self.process.as_ref().and_then(Process::due);
+                [ends.map(|(at, _)| at), self.probe_at, goes_on].into_iter().flatten().min()
             }
         }
     }
@@ -202,6 +214,7 @@ impl Container {
                 }
                 Life::Running { since, ends } => {
                     self.meet_fault(around, ends.is_some());
+                    self.run(around, since);
                     self.probe(around, since);
                 }
                 Life::BackOff { until, .. } if until <= around.now => self.try_again(around),
@@ -319,26 +332,79 @@ impl Container {
     }
 
     /// When and how the process ends by itself.
-    fn ending(&self, around: &Surroundings<'_>) -> Option<(Duration, i32)> {
+    fn ending(&mut self, around: &Surroundings<'_>) -> Option<(Duration, i32)> {
         if let Some(Fault::Crash(code)) = self.fault(around) {
             let time = around.api.clock_text();
             around.log(&self.name, &[format!("{time}\tfatal\texiting with code {code}")]);
             return Some((around.now + CRASH_AFTER, code));
         }
+        let command = self.command(around);
+        if shell::understands(&command) {
+            self.process = Some(self.process(around, command));
+            return None;
+        }
+        let by_itself = around.restart != "Always" && self.program == Program::Other;
+        by_itself.then(|| (around.now + SHORT_RUN, 0))
+    }
+
+    /// What the container runs: what its spec says, or what its image is known to run for somebody who types.
+    fn command(&self, around: &Surroundings<'_>) -> Vec<String> {
         let command: Vec<String> = ["command", "args"]
             .iter()
             .flat_map(|field| object::items(around.spec, field))
             .filter_map(|word| word.as_str().map(str::to_owned))
             .collect();
-        if let Some(run) = shell::run_to_end(&command, &shell::environment(around.pod, around.spec))
-        {
-            let lines: Vec<String> =
-                run.stdout.lines().chain(run.stderr.lines()).map(str::to_owned).collect();
-            around.log(&self.name, &lines);
-            return Some((around.now + SHORT_RUN + run.slept, run.code));
+        let asked = around.spec["stdin"] == true && self.program == Program::Other;
+        if command.is_empty() && asked && images::has_shell(&self.image) {
+            return vec!["sh".to_owned()];
         }
-        let by_itself = around.restart != "Always" && self.program == Program::Other;
-        by_itself.then(|| (around.now + SHORT_RUN, 0))
+        command
+    }
+
+    fn process(&self, around: &Surroundings<'_>, command: Vec<String>) -> Process {
+        let steps = Arc::default();
+        let uid = object::uid(around.pod).to_owned();
+        let sink = |world: Arc<World>, name: String, steps: Arc<Mutex<shell::Steps>>| {
+            Output::Sink(Arc::new(move |bytes: &[u8]| {
+                let time = clock_text(steps.lock().date);
+                world.outputs().write(&uid, &name, &time, bytes);
+            }))
+        };
+        let stdout = sink(around.world.clone(), self.name.clone(), Arc::clone(&steps));
+        let typed = (around.spec["stdin"] == true).then(|| {
+            let once = around.spec["stdinOnce"] == true;
+            around.world.outputs().open_stdin(object::uid(around.pod), &self.name, once)
+        });
+        let tty = around.spec["tty"] == true;
+        let program = Around {
+            environment: shell::environment(around.pod, around.spec),
+            files: volumes::files(around.api, around.world, around.pod, around.spec),
+            folder: around.spec["workingDir"].as_str().unwrap_or("/").to_owned(),
+            time: Time::Steps(Arc::clone(&steps)),
+            terminal: tty,
+        };
+        let (terminal, streams) = match typed {
+            Some(typed) if tty => {
+                let (terminal, streams) = Terminal::new(typed, stdout);
+                (Some(terminal), streams)
+            }
+            typed => {
+                let stdin = typed.map(Input::client).unwrap_or_default();
+                (None, Streams { stdin, stdout: stdout.clone(), stderr: stdout })
+            }
+        };
+        Process::new(command, program, streams, terminal, steps)
+    }
+
+    /// Lets the command run as far as it comes.
+    fn run(&mut self, around: &Surroundings<'_>, since: Duration) {
+        use crate::base::clock::Clock as _;
+        let Some(process) = &self.process else { return };
+        let Some(code) = process.step(around.now, around.api.clock().now()) else { return };
+        self.process = None;
+        if let Life::Running { ends: ends @ None, .. } = &mut self.life {
+            *ends = Some((around.now.max(since + SHORT_RUN), code));
+        }
     }
 
     fn end(&mut self, around: &Surroundings<'_>, since: Duration, code: i32) {
@@ -353,6 +419,8 @@ impl Container {
         self.ready = false;
         self.started = false;
         self.probe_at = None;
+        self.process = None;
+        around.world.outputs().end(object::uid(around.pod), &self.name);
         let again = match around.restart {
             "Always" => true,
             "OnFailure" => code != 0,
@@ -391,7 +459,7 @@ impl Container {
         match reason {
             "CrashLoopBackOff" => {
                 self.restarts += 1;
-                around.world.turn_log(object::uid(around.pod), &self.name);
+                around.world.turn(object::uid(around.pod), &self.name);
                 let message = format!(
                     "Container image \"{}\" already present on machine and can be accessed by the pod",
                     self.image
@@ -541,6 +609,16 @@ impl Container {
         });
         if !self.id.is_empty() {
             status["containerID"] = json!(self.id);
+        }
+        status
+    }
+
+    /// The entry of `status.ephemeralContainerStatuses`: such a container is never ready.
+    pub(super) fn ephemeral_status(&self) -> Value {
+        let mut status = self.status();
+        status["ready"] = false.into();
+        if let Some(status) = status.as_object_mut() {
+            status.remove("started");
         }
         status
     }

@@ -191,6 +191,21 @@ pub fn not_found(image: &str) -> String {
     )
 }
 
+/// Whether an image has a shell, `tar` and their like. Those that are built on distroless or empty images have none; of an
+/// image that is not known it is believed.
+pub fn has_shell(image: &str) -> bool {
+    let repository = repository(image);
+    let base = repository.rsplit('/').next().unwrap_or_default();
+    let bare = repository.contains("distroless")
+        || tag(image).is_some_and(|tag| tag.contains("distroless") || tag.contains("nonroot"));
+    match Program::of(image) {
+        // Docker Hub's go-httpbin, the conformance suite's echo-basic, MetalLB's two: on distroless images.
+        Program::Httpbin => !repository.ends_with("mccutchen/go-httpbin"),
+        Program::EchoBasic | Program::MetalLbController | Program::MetalLbSpeaker => false,
+        _ => !bare && base != "pause",
+    }
+}
+
 /// A size and a time to pull that look like an image's, the same for the same name.
 pub fn pull_cost(image: &str) -> (u64, Duration) {
     let hash = image.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -40,6 +40,8 @@ struct Pod {
     ip: Option<String>,
     inits: Vec<Container>,
     containers: Vec<Container>,
+    /// For somebody who looks into the pod; they come while it runs.
+    ephemeral: Vec<Container>,
 }
 
 /// The kubelets of all nodes.
@@ -131,6 +133,7 @@ impl Controller for Kubelet {
         }
         let Some(mut state) = self.pods.remove(&key) else { return Ok(Requeue::OnChange) };
         let outcome = self.drive(api, &pod, node, &mut state, now);
+        self.world.outputs().touch();
         if !matches!(outcome, Ok(None)) {
             self.pods.insert(key, state);
         }
@@ -153,6 +156,7 @@ impl Pod {
             ip: None,
             inits: containers("initContainers"),
             containers: containers("containers"),
+            ephemeral: Vec::new(),
         }
     }
 
@@ -173,6 +177,8 @@ impl Pod {
             ip: Some(ip.to_owned()),
             inits: containers("initContainers", "initContainerStatuses")?,
             containers: containers("containers", "containerStatuses")?,
+            ephemeral: containers("ephemeralContainers", "ephemeralContainerStatuses")
+                .unwrap_or_default(),
         })
     }
 
@@ -180,7 +186,8 @@ impl Pod {
         match self.stage {
             Stage::Sandbox { at, .. } | Stage::Ending { at } => Some(at),
             Stage::Containers => {
-                self.inits.iter().chain(&self.containers).filter_map(Container::due).min()
+                let all = self.inits.iter().chain(&self.containers).chain(&self.ephemeral);
+                all.filter_map(Container::due).min()
             }
         }
     }
@@ -330,6 +337,11 @@ impl Kubelet {
                 self.images.insert((node.to_owned(), container.image().to_owned()));
             }
         };
+        let ephemeral = object::items(&pod["spec"], "ephemeralContainers");
+        state.ephemeral.extend(ephemeral.iter().skip(state.ephemeral.len()).map(Container::new));
+        for (container, spec) in state.ephemeral.iter_mut().zip(ephemeral) {
+            step(container, spec, "Never");
+        }
         let inits = object::items(&pod["spec"], "initContainers");
         for (container, spec) in state.inits.iter_mut().zip(inits) {
             let sidecar = spec["restartPolicy"] == "Always";
@@ -356,6 +368,7 @@ impl Kubelet {
             sandbox_ready: state.stage == Stage::Containers,
             inits: &state.inits,
             containers: &state.containers,
+            ephemeral: &state.ephemeral,
             pod_ip: state.ip.as_deref(),
             host_ip: &host,
         };

@@ -1,23 +1,31 @@
 //! Nodes without machines: a scheduler and a kubelet that bring pods to life as data.
 //!
-//! `images` says what an image would do when it runs (how long it starts, what it prints),
-//! `kubelet` walks each pod through its life with the statuses and events of the real one. Logs, exec and port-forward
+//! `images` says what an image would do when it runs (how long it starts, what it prints), `shell` runs commands,
+//! `files` and `volumes` are what they find, `kubelet` walks each pod through its life with the statuses and events of the real one. Logs, exec and port-forward
 //! are answered by `sandbox::data_plane`. `World` holds what a rehearsal may change: images that cannot be pulled, pods that crash.
 
+pub mod files;
 pub mod images;
 pub mod scheduler;
 pub mod shell;
+pub mod volumes;
 
 mod container;
 mod kubelet;
+mod output;
 mod pod_status;
+mod process;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-pub use kubelet::{Kubelet, NAME as KUBELET};
+use self::files::{SharedTree, Tree};
+pub use self::kubelet::{Kubelet, NAME as KUBELET};
+use self::output::Outputs;
+pub use self::output::{Attached, Log, LogLine};
 
 /// How an image or a pod misbehaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +49,6 @@ impl Fault {
     }
 }
 
-/// One line of a container's log, with the cluster's time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    pub time: String,
-    pub text: String,
-}
-
 #[derive(Debug, Default)]
 struct State {
     /// By a part of the image's reference.
@@ -56,20 +57,20 @@ struct State {
     pods: BTreeMap<(String, String), Fault>,
     /// Nodes whose kubelet answers no more.
     lost_nodes: Vec<String>,
-    /// By pod uid and container.
-    logs: BTreeMap<(String, String), Vec<LogLine>>,
-    /// The logs of the life before.
-    previous: BTreeMap<(String, String), Vec<LogLine>>,
+    /// What containers wrote to, by pod uid and place.
+    trees: BTreeMap<(String, String), SharedTree>,
 }
 
-/// What a rehearsal sets and a running cluster leaves behind outside of the API: faults and logs.
-#[derive(Debug, Default)]
+/// Lets the kubelet look at a pod: namespace and name.
+type Wake = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// What a rehearsal sets and a running cluster leaves behind outside of the API: faults, logs, files.
+#[derive(Default)]
 pub struct World {
     state: Mutex<State>,
+    outputs: Outputs,
+    wake: OnceLock<Wake>,
 }
-
-/// Lines kept per container; the oldest go first.
-const MAX_LOG_LINES: usize = 2_000;
 
 impl World {
     /// Sets how every image whose reference contains `part` behaves; `None` ends the fault.
@@ -149,33 +150,48 @@ impl World {
 
     /// Writes lines to a container's log.
     pub fn log(&self, uid: &str, container: &str, time: &str, lines: &[String]) {
-        let mut state = self.state.lock();
-        let log = state.logs.entry((uid.to_owned(), container.to_owned())).or_default();
-        log.extend(lines.iter().map(|text| LogLine { time: time.to_owned(), text: text.clone() }));
-        let excess = log.len().saturating_sub(MAX_LOG_LINES);
-        log.drain(..excess);
+        self.outputs.lines(uid, container, time, lines);
     }
 
     /// The log of a container, of its present or its last life.
     pub fn log_of(&self, uid: &str, container: &str, previous: bool) -> Option<Vec<LogLine>> {
-        let state = self.state.lock();
-        let logs = if previous { &state.previous } else { &state.logs };
-        logs.get(&(uid.to_owned(), container.to_owned())).cloned()
+        self.outputs.log(uid, container, previous).map(|log| log.lines)
     }
 
-    /// A container's life ended: its log becomes the previous one.
-    fn turn_log(&self, uid: &str, container: &str) {
-        let key = (uid.to_owned(), container.to_owned());
-        let mut state = self.state.lock();
-        if let Some(log) = state.logs.remove(&key) {
-            state.previous.insert(key, log);
+    /// What containers print and are told.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// Says once how the kubelet is made to look at a pod.
+    pub fn on_input(&self, wake: Wake) {
+        // A second world has a kubelet of its own.
+        let _ = self.wake.set(wake);
+    }
+
+    /// Something for a pod's processes has come.
+    pub fn wake(&self, namespace: &str, pod: &str) {
+        if let Some(wake) = self.wake.get() {
+            wake(namespace, pod);
         }
     }
 
-    /// Forgets the logs of a pod that is gone.
-    fn forget(&self, uid: &str) {
+    /// The tree of a place in a pod, made when it is first asked for.
+    pub(crate) fn tree(&self, uid: &str, place: &str, make: impl FnOnce() -> Tree) -> SharedTree {
+        let key = (uid.to_owned(), place.to_owned());
         let mut state = self.state.lock();
-        state.logs.retain(|(found, _), _| found != uid);
-        state.previous.retain(|(found, _), _| found != uid);
+        state.trees.entry(key).or_insert_with(|| Arc::new(Mutex::new(make()))).clone()
+    }
+
+    /// A container's life ended: its log becomes the previous one, what it wrote is gone.
+    fn turn(&self, uid: &str, container: &str) {
+        self.state.lock().trees.remove(&(uid.to_owned(), format!("container {container}")));
+        self.outputs.turn(uid, container);
+    }
+
+    /// Forgets the logs and files of a pod that is gone.
+    fn forget(&self, uid: &str) {
+        self.state.lock().trees.retain(|(found, _), _| found != uid);
+        self.outputs.forget(uid);
     }
 }

@@ -10,6 +10,7 @@ pub(super) struct Progress<'a> {
     pub(super) sandbox_ready: bool,
     pub(super) inits: &'a [Container],
     pub(super) containers: &'a [Container],
+    pub(super) ephemeral: &'a [Container],
     pub(super) pod_ip: Option<&'a str>,
     pub(super) host_ip: &'a str,
 }
@@ -63,6 +64,10 @@ pub(super) fn status(pod: &Value, progress: &Progress<'_>, now: &str) -> Value {
     status["containerStatuses"] = progress.containers.iter().map(Container::status).collect();
     if !progress.inits.is_empty() {
         status["initContainerStatuses"] = progress.inits.iter().map(Container::status).collect();
+    }
+    if !progress.ephemeral.is_empty() {
+        let statuses = progress.ephemeral.iter().map(Container::ephemeral_status);
+        status["ephemeralContainerStatuses"] = statuses.collect();
     }
     status["hostIP"] = json!(progress.host_ip);
     status["hostIPs"] = json!([{ "ip": progress.host_ip }]);

@@ -69,7 +69,7 @@ items:
         serviceAccountName: web
         containers:
         - name: web
-          image: docker.io/mccutchen/go-httpbin:2.15.0
+          image: docker.io/example/go-httpbin:2.15.0
           args: ["-port", "8080"]
           env:
           - {name: EMPTY, value: ""}
@@ -210,14 +210,14 @@ async fn conflict(world: &World) -> Result<(), Failed> {
         found,
         vec![
             ".spec.replicas other 2 3".to_owned(),
-            ".spec.template.spec.containers[name=\"web\"].image other \"docker.io/mccutchen/go-httpbin:2.15.0\" \"docker.io/mccutchen/go-httpbin:2.16.0\"".to_owned(),
+            ".spec.template.spec.containers[name=\"web\"].image other \"docker.io/example/go-httpbin:2.15.0\" \"docker.io/mccutchen/go-httpbin:2.16.0\"".to_owned(),
         ],
     )?;
     let diagnostic = Diagnostic::from(error);
     same(diagnostic.kind, ErrorKind::Conflict)?;
     same(diagnostic.hints.len(), 3)?;
     // The third way out: take the fields over by a patch.
-    let patch = json!({"spec": {"replicas": 3, "template": {"spec": {"containers": [{"name": "web", "image": "docker.io/mccutchen/go-httpbin:2.16.0"}]}}}});
+    let patch = json!({"spec": {"replicas": 3, "template": {"spec": {"containers": [{"name": "web", "image": "docker.io/example/go-httpbin:2.16.0"}]}}}});
     let options = PatchOptions { kind: PatchKind::Strategic, ..PatchOptions::default() };
     write::patch(&world.cluster, "deploy", "web", None, &patch, &options).await.map_err(fail)?;
     world.apply(&ours).await.map(drop)
@@ -620,6 +620,7 @@ async fn streams(world: &World) -> Result<(), Failed> {
     )
     .await;
     same(log.map_err(fail)?.trim().is_empty(), false)?;
+    // The image is none of Docker Hub's, which has no shell.
     // kwok's exec hands on neither the end of the input nor an exit code (kubectl's hangs as well).
     let run = |command: &'static [&'static str]| async move {
         let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();

@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use super::path::{ObjectPath, Query};
 use super::reply::{self, Reply};
 use super::spdy;
-use crate::sandbox::api::{ExecStreams, LogRequest, Nodes, ProxyTarget, Status};
+use crate::sandbox::api::{Ended, ExecStreams, LogRequest, Nodes, ProxyTarget, Status};
 use crate::sandbox::api_server::{ApiServer, status};
 use crate::sandbox::validation::Cause;
 
@@ -52,6 +52,7 @@ pub(super) fn logs(server: &ApiServer, at: &ObjectPath, query: &Query) -> Result
         timestamps: query.flag("timestamps"),
         tail_lines: query.number("tailLines"),
         since_seconds: query.number("sinceSeconds"),
+        since_time: query.text("sinceTime").parse().ok(),
         limit_bytes: query.number("limitBytes"),
     };
     let stream = nodes.logs(&at.namespace, &at.name, &request)?;
@@ -156,16 +157,15 @@ pub(super) fn exec(
     let (stdin_sender, stdin) = mpsc::channel(CHUNKS);
     let (stdout, stdout_receiver) = mpsc::channel(CHUNKS);
     let (stderr, stderr_receiver) = mpsc::channel(CHUNKS);
-    let command = if at.subresource == "attach" { &[] } else { query.all("command") };
     let (answer, protocol, upgrade) =
         accept(&mut request, &["v5.channel.k8s.io", "v4.channel.k8s.io"])?;
-    let ended = nodes.exec(
-        &at.namespace,
-        &at.name,
-        (!container.is_empty()).then_some(container),
-        command,
-        ExecStreams { stdin, stdout, stderr },
-    )?;
+    let container = (!container.is_empty()).then_some(container);
+    let streams = ExecStreams { stdin, stdout, stderr, tty: query.flag("tty") };
+    let ended = if at.subresource == "attach" {
+        nodes.attach(&at.namespace, &at.name, container, streams)?
+    } else {
+        nodes.exec(&at.namespace, &at.name, container, query.all("command"), streams)?
+    };
     let wants_stdin = query.flag("stdin");
     let v5 = protocol.starts_with("v5");
     tokio::spawn(async move {
@@ -200,7 +200,7 @@ async fn write_output(
     mut sink: Sink,
     mut stdout: mpsc::Receiver<Bytes>,
     mut stderr: mpsc::Receiver<Bytes>,
-    ended: futures::future::BoxFuture<'static, i32>,
+    ended: Ended,
 ) {
     let code = tokio::spawn(ended);
     let (mut out_open, mut err_open) = (true, true);
@@ -220,15 +220,14 @@ async fn write_output(
             return;
         }
     }
-    let code = code.await.unwrap_or(255);
-    let result = if code == 0 {
-        json!({"metadata": {}, "status": "Success"})
-    } else {
-        json!({
+    let result = match code.await.unwrap_or(Ok(255)) {
+        Ok(0) => json!({"metadata": {}, "status": "Success"}),
+        Ok(code) => json!({
             "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
             "message": format!("command terminated with non-zero exit code: exit status {code}"),
             "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]}
-        })
+        }),
+        Err(refused) => status::to_json(&refused),
     };
     // The client may be gone already.
     let _ = sink.send(framed(ERROR, result.to_string().as_bytes())).await;
