@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use super::crd::CustomVersion;
+use super::events;
 use crate::sandbox::api::Resource;
 use crate::sandbox::builtin::{self, SubresourceData};
 use crate::sandbox::schema::Schema;
@@ -276,7 +277,10 @@ fn builtin_group(data: &builtin::GroupData) -> Group {
                         categories: resource.categories.clone(),
                         subresources: resource.subresources.clone(),
                         custom: None,
-                        resource: GroupResource::new(&name, &resource.resource),
+                        resource: GroupResource::new(
+                            if name == events::GROUP { "" } else { &name },
+                            &resource.resource,
+                        ),
                         schema: OnceLock::new(),
                     })
                 })

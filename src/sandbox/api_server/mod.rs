@@ -11,6 +11,7 @@ mod client;
 mod crd;
 mod crd_lifecycle;
 mod discovery;
+mod events;
 mod extensions;
 mod go_decode;
 mod go_json;
@@ -234,8 +235,19 @@ impl ApiServer {
             return value;
         }
         let mut value = (*value).clone();
+        if events::is_other_form(kind) {
+            return self.event_from_core(kind, value);
+        }
         value["apiVersion"] = api_version.into();
         Arc::new(value)
+    }
+
+    /// One object as JSON text, in the version of `kind`.
+    fn text_as(&self, kind: &Kind, stored: &StoredObject) -> Vec<u8> {
+        if events::is_other_form(kind) {
+            return self.value_as(kind, stored).to_string().into_bytes();
+        }
+        stored.json_as(&kind.api_version())
     }
 }
 

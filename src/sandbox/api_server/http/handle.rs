@@ -23,7 +23,7 @@ use crate::sandbox::api_server::verbs::patch::{PatchTarget, PatchType};
 use crate::sandbox::api_server::verbs::read::{self, Listed};
 use crate::sandbox::api_server::verbs::watch::{Render, Write};
 use crate::sandbox::api_server::verbs::write::Written;
-use crate::sandbox::api_server::{ApiServer, Request, status, table};
+use crate::sandbox::api_server::{ApiServer, Request, events, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::faults::Outcome;
 use crate::sandbox::store::StoredObject;
@@ -308,10 +308,10 @@ fn get(
     }
     let stored = server.get_stored(kind, &at.namespace, &at.name)?;
     if form == Form::Table || form == Form::Metadata {
-        let value = server.store.value(&stored);
+        let value = server.value_as(kind, &stored);
         return Ok(object_reply(server, kind, query, 200, form, &value));
     }
-    let mut text = stored.json_as(&kind.api_version());
+    let mut text = server.text_as(kind, &stored);
     text.push(b'\n');
     Ok(reply::json_text(200, form, text))
 }
@@ -350,7 +350,7 @@ fn listed_reply(
     }
     if form == Form::Table {
         let objects: Vec<Value> =
-            listed.objects.iter().map(|stored| (*server.store.value(stored)).clone()).collect();
+            listed.objects.iter().map(|stored| (*server.value_as(kind, stored)).clone()).collect();
         return reply::json(200, form, &tabled(server, kind, &metadata, &objects, query));
     }
     let metadata_only = form == Form::Metadata;
@@ -373,6 +373,13 @@ fn listed_reply(
             text.extend(reply::metadata_only(&value).to_string().into_bytes());
         } else if kind.custom.is_some() {
             text.extend(stored.json_as(&api_version));
+        } else if events::is_other_form(kind) {
+            let mut value = (*server.value_as(kind, stored)).clone();
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("kind");
+                fields.remove("apiVersion");
+            }
+            text.extend(value.to_string().into_bytes());
         } else {
             text.extend(stored.json_bare());
         }
@@ -401,12 +408,16 @@ fn watch(
 fn render(server: &Arc<ApiServer>, kind: &Arc<Kind>, query: &Query, form: Form) -> Render {
     let api_version = kind.api_version();
     if form != Form::Table && form != Form::Metadata {
-        let version = api_version.clone();
+        let (writer, of_stored) = (server.clone(), kind.clone());
+        let (server, kind) = (server.clone(), kind.clone());
         return Render {
-            stored: Arc::new(move |stored: &StoredObject| stored.json_as(&api_version)),
+            stored: Arc::new(move |stored: &StoredObject| writer.text_as(&of_stored, stored)),
             value: Arc::new(move |value: &Value| {
                 let mut value = value.clone();
-                value["apiVersion"] = version.as_str().into();
+                if events::is_other_form(&kind) && value["apiVersion"] == "v1" {
+                    value = (*server.event_from_core(&kind, value)).clone();
+                }
+                value["apiVersion"] = api_version.as_str().into();
                 value.to_string().into_bytes()
             }),
         };
@@ -426,9 +437,9 @@ fn render(server: &Arc<ApiServer>, kind: &Arc<Kind>, query: &Query, form: Form) 
             table.to_string().into_bytes()
         })
     };
-    let (server, of_stored) = (server.clone(), value.clone());
+    let (server, kind, of_stored) = (server.clone(), kind.clone(), value.clone());
     Render {
-        stored: Arc::new(move |stored: &StoredObject| of_stored(&server.store.value(stored))),
+        stored: Arc::new(move |stored: &StoredObject| of_stored(&server.value_as(&kind, stored))),
         value,
     }
 }

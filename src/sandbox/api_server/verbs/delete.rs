@@ -81,8 +81,7 @@ impl ApiServer {
             } else if marked == *live {
                 return Ok(Deleted::Marked(live));
             } else {
-                let mut marked = marked;
-                marked["apiVersion"] = self.store.value(&stored)["apiVersion"].clone();
+                let marked = self.to_storage(kind, marked);
                 if let Ok(stored) =
                     self.store.put(&kind.resource, key, Some(stored.revision), marked)
                 {

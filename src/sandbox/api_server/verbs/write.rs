@@ -12,7 +12,7 @@ use crate::sandbox::api::Status;
 use crate::sandbox::api_server::extensions::Write;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, go_decode, json, status};
-use crate::sandbox::api_server::{admission, normalise, pod_warnings, rules};
+use crate::sandbox::api_server::{admission, events, normalise, pod_warnings, rules};
 use crate::sandbox::go_form::go_form;
 use crate::sandbox::ssa;
 use crate::sandbox::store::ObjectKey;
@@ -477,9 +477,12 @@ impl ApiServer {
     }
 
     /// Objects are stored in one version of their kind, whatever the version of the request.
-    fn to_storage(&self, kind: &Kind, mut object: Value) -> Value {
+    pub(crate) fn to_storage(&self, kind: &Kind, mut object: Value) -> Value {
         if let Some(custom) = &kind.custom {
             object["apiVersion"] = format!("{}/{}", custom.group, custom.storage_version).into();
+        }
+        if events::is_other_form(kind) {
+            return self.event_to_core(object);
         }
         object
     }
