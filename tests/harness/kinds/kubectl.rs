@@ -146,7 +146,8 @@ fn normal(text: &str) -> String {
         text = pattern.replace_all(&text, mask).into_owned();
     }
     // CRDs that other cases put onto the real server meanwhile.
-    let others = ["ssa.example.com/", "gateway.networking.k8s.io/", "case-"];
+    let others =
+        ["clients.example.com/", "ssa.example.com/", "gateway.networking.k8s.io/", "case-"];
     let mut lines: Vec<&str> = text
         .lines()
         .map(str::trim_end)

@@ -15,6 +15,7 @@ mod fuzz;
 mod gateway_status;
 mod http;
 mod k8s;
+mod kube_rs;
 mod kubectl;
 mod provenance;
 mod remote;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         gateway_status::trials(),
         http::trials(),
         k8s::trials(),
+        kube_rs::trials(),
         kubectl::trials(),
         provenance::trials(),
         remote::trials(),
