@@ -6,11 +6,11 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 #[path = "../../attack/mod.rs"]
-mod attack;
+mod attackers;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("attack/nobody_gets_in_and_everybody_is_served", || {
-        let plan = attack::Plan {
+        let plan = attackers::Plan {
             seed: 7,
             attackers: 4,
             turn: 40,
@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             held: 40,
             memory: 512.0,
         };
-        let report = attack::run(Path::new(env!("CARGO_BIN_EXE_meshscript")), &plan)?;
+        let report = attackers::run(Path::new(env!("CARGO_BIN_EXE_meshscript")), &plan)?;
         if report.outside == 0 || report.inside == 0 {
             return Err(format!("{report:?}").into());
         }

@@ -6,14 +6,16 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+/// Whatever takes bytes at once, such as a container's log.
+pub(super) type Taker = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// A place to write to; clones write to the same one.
 #[derive(Clone)]
 pub enum Output {
     Buffer(Arc<Mutex<BytesMut>>),
     /// A client; one that is gone hears nothing.
     Client(mpsc::Sender<Bytes>),
-    /// Whatever takes bytes at once, such as a container's log.
-    Sink(Arc<dyn Fn(&[u8]) + Send + Sync>),
+    Sink(Taker),
     Nowhere,
 }
 

@@ -69,7 +69,7 @@ pub(super) enum Error {
     #[error("the Team is held")]
     Held,
     #[error(transparent)]
-    Finalizer(#[from] Box<finalizer::Error<Error>>),
+    Finalizer(#[from] Box<finalizer::Error<Self>>),
 }
 
 struct Context {
