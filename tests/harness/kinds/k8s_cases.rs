@@ -210,7 +210,7 @@ async fn conflict(world: &World) -> Result<(), Failed> {
         found,
         vec![
             ".spec.replicas other 2 3".to_owned(),
-            ".spec.template.spec.containers[name=\"web\"].image other \"docker.io/example/go-httpbin:2.15.0\" \"docker.io/mccutchen/go-httpbin:2.16.0\"".to_owned(),
+            ".spec.template.spec.containers[name=\"web\"].image other \"docker.io/example/go-httpbin:2.15.0\" \"docker.io/example/go-httpbin:2.16.0\"".to_owned(),
         ],
     )?;
     let diagnostic = Diagnostic::from(error);
