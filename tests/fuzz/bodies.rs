@@ -87,7 +87,9 @@ pub(crate) fn yaml(text: &str) {
     drop(documents);
     yaml_text::emit_indented(&value);
     let written = yaml_text::emit(&value);
-    if value.to_string().contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{FEFF}']) {
+    if value.to_string().contains(['\u{85}', '\u{2028}', '\u{2029}', '\u{FEFF}'])
+        || has_merge_key(&value)
+    {
         return;
     }
     match yaml_text::parse(&written) {
@@ -104,5 +106,16 @@ pub(crate) fn archive(data: &[u8]) {
         && let Ok(packed) = packed.finish()
     {
         drop(Chart::from_archive(&packed));
+    }
+}
+
+/// Whether a key is `<<`, which go-yaml writes plain and then takes for a merge.
+fn has_merge_key(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_merge_key),
+        Value::Object(fields) => {
+            fields.iter().any(|(name, value)| name == "<<" || has_merge_key(value))
+        }
+        _ => false,
     }
 }

@@ -210,16 +210,30 @@ fn entries(answer: &Value) -> Vec<Value> {
         .filter(|entry| entry["manager"] != "kube-controller-manager")
         .map(|mut entry| {
             entry.as_object_mut().map(|entry| entry.remove("time"));
-            // Whether a controller's annotation was there first is a matter of moments.
-            let annotations = entry.pointer_mut("/fieldsV1/f:metadata/f:annotations");
-            if of_deployment && let Some(Value::Object(annotations)) = annotations {
-                annotations.remove(".");
+            if of_deployment {
+                without_revision(&mut entry["fieldsV1"]);
             }
             entry
         })
         .collect();
     entries.sort_by_key(ToString::to_string);
     entries
+}
+
+/// Leaves out the annotation that the Deployment controller writes: whether it was there before somebody's write, and so who
+/// owns it, is a matter of moments on both servers.
+fn without_revision(fields: &mut Value) {
+    for (owner, field) in [("/f:metadata", "f:annotations"), ("", "f:metadata")] {
+        let Some(Value::Object(owner)) = fields.pointer_mut(owner) else { continue };
+        let Some(Value::Object(owned)) = owner.get_mut(field) else { continue };
+        if field == "f:annotations" {
+            owned.remove(".");
+            owned.remove(&format!("f:{REVISION}"));
+        }
+        if owned.is_empty() {
+            owner.remove(field);
+        }
+    }
 }
 
 struct World {
