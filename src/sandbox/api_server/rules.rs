@@ -41,11 +41,27 @@ pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &st
     // The generic registry looks at metadata, and the strategy of the kind once more: refusals come twice.
     causes.extend(causes.clone());
     if subresource.is_empty() || kind.custom.is_some() {
-        causes.extend(content(kind, Some(live), object));
+        let found = content(kind, Some(live), object);
+        let of_status = subresource == "status" && kind.custom.is_some();
+        causes.extend(
+            found.into_iter().map(|cause| if of_status { within_status(cause) } else { cause }),
+        );
     } else if subresource == "status" {
         causes.extend(builtin::validate_status(&kind.group, &kind.kind, object));
     }
     causes
+}
+
+/// A status is validated by itself: what is said of a value names it from there, though its field is told from the root.
+fn within_status(mut cause: Cause) -> Cause {
+    if let Some(below) = cause.field.strip_prefix("status") {
+        let (from_root, from_status) = (
+            format!("{} in body", cause.field),
+            format!("{} in body", below.trim_start_matches('.')),
+        );
+        cause.message = cause.message.replacen(&from_root, &from_status, 1);
+    }
+    cause
 }
 
 fn content(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
