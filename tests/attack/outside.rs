@@ -189,13 +189,18 @@ impl Outsider {
         (sent, granted)
     }
 
-    fn by_certificate(&self, random: &mut Random) -> (Vec<u8>, Option<String>) {
-        let config = &self.wrong[random.below(self.wrong.len())];
-        let sent = b"GET /api/v1/secrets HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec();
+    /// Sends a request over a connection of its own, and what was granted to it.
+    fn sent_by(&self, config: &Arc<ClientConfig>, sent: Vec<u8>) -> (Vec<u8>, Option<String>) {
         let Ok(mut stream) = self.door.place.tls(config, PATIENCE * 4) else { return (sent, None) };
         let answer = wire::talk(&mut stream, &[&sent]);
         let granted = http1::grants(&answer);
         (sent, granted)
+    }
+
+    fn by_certificate(&self, random: &mut Random) -> (Vec<u8>, Option<String>) {
+        let config = &self.wrong[random.below(self.wrong.len())];
+        let sent = b"GET /api/v1/secrets HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec();
+        self.sent_by(config, sent)
     }
 
     /// Discovery is open to every account; nothing else is.
@@ -217,12 +222,7 @@ impl Outsider {
         }
         let mut sent = format!("{sent}\r\n").into_bytes();
         sent.extend_from_slice(&parts.body);
-        let Ok(mut stream) = self.door.place.tls(&self.nobody[0], PATIENCE * 4) else {
-            return (sent, None);
-        };
-        let answer = wire::talk(&mut stream, &[&sent]);
-        let granted = http1::grants(&answer);
-        (sent, granted)
+        self.sent_by(&self.nobody[0], sent)
     }
 
     fn by_token(&self, random: &mut Random) -> (Vec<u8>, Option<String>) {
@@ -245,12 +245,7 @@ impl Outsider {
             format!("\r\ncontent-length: {}\r\n\r\n", parts.body.len()).as_bytes(),
         );
         sent.extend_from_slice(&parts.body);
-        let Ok(mut stream) = self.door.place.tls(&self.nobody[0], PATIENCE * 4) else {
-            return (sent, None);
-        };
-        let answer = wire::talk(&mut stream, &[&sent]);
-        let granted = http1::grants(&answer);
-        (sent, granted)
+        self.sent_by(&self.nobody[0], sent)
     }
 }
 

@@ -1,8 +1,6 @@
 //! Events: one collection that two groups serve, core and `events.k8s.io`. They are kept in the core form; the other group
 //! calls some fields by other names, as the API server's conversions between the two have it.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::ApiServer;
@@ -35,12 +33,14 @@ impl ApiServer {
         }
         object
     }
+}
 
-    /// A kept Event in the form of `events.k8s.io`.
-    pub(super) fn event_from_core(&self, kind: &Kind, mut object: Value) -> Arc<Value> {
+/// A kept Event in the form of `events.k8s.io`; what has that form already stays as it is.
+pub(super) fn from_core(kind: &Kind, mut object: Value) -> Value {
+    if object["apiVersion"] == "v1" {
         rename(&mut object, kind, NAMES);
-        Arc::new(object)
     }
+    object
 }
 
 fn rename(object: &mut Value, kind: &Kind, names: [(&str, &str); 7]) {

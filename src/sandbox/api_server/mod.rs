@@ -234,12 +234,7 @@ impl ApiServer {
         if value.get("apiVersion").and_then(Value::as_str) == Some(api_version.as_str()) {
             return value;
         }
-        let mut value = (*value).clone();
-        if events::is_other_form(kind) {
-            return self.event_from_core(kind, value);
-        }
-        value["apiVersion"] = api_version.into();
-        Arc::new(value)
+        Arc::new(in_version_of(kind, (*value).clone()))
     }
 
     /// One object as JSON text, in the version of `kind`.
@@ -249,6 +244,31 @@ impl ApiServer {
         }
         stored.json_as(&kind.api_version())
     }
+
+    /// One object as an item of a list: those of built-in kinds do not repeat their kind and version.
+    fn item_as(&self, kind: &Kind, stored: &StoredObject) -> Vec<u8> {
+        if kind.custom.is_some() {
+            return self.text_as(kind, stored);
+        }
+        if !events::is_other_form(kind) {
+            return stored.json_bare();
+        }
+        let mut value = (*self.value_as(kind, stored)).clone();
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("kind");
+            fields.remove("apiVersion");
+        }
+        value.to_string().into_bytes()
+    }
+}
+
+/// A kept object, or what was made of one, in the version of `kind`.
+fn in_version_of(kind: &Kind, mut value: Value) -> Value {
+    if events::is_other_form(kind) {
+        return events::from_core(kind, value);
+    }
+    value["apiVersion"] = kind.api_version().into();
+    value
 }
 
 /// Seconds in UTC, as `metav1.Time` is written.

@@ -104,12 +104,12 @@ impl Controller for GarbageCollector {
         };
         if object::is_deleting(&object) && has(ORPHAN) {
             self.release(api, id)?;
-            return drop_finalizer(api, &place, &object, ORPHAN);
+            return finish(api, &place, &object, ORPHAN);
         }
         if object::is_deleting(&object) && has(FOREGROUND) {
             let blocking = self.collect(api, id, "Foreground")?;
             if !blocking {
-                return drop_finalizer(api, &place, &object, FOREGROUND);
+                return finish(api, &place, &object, FOREGROUND);
             }
             return Ok(Requeue::OnChange);
         }
@@ -146,22 +146,14 @@ fn exists(api: &dyn Api, dependent: &Value, owner: &Value) -> bool {
         .any(|found| found["metadata"]["uid"] == owner["uid"])
 }
 
-fn drop_finalizer(
+fn finish(
     api: &dyn Api,
     place: &Option<Place>,
     object: &Value,
     finalizer: &str,
 ) -> Result<Requeue, Status> {
-    if let Some((resource, namespace, name)) = place {
-        let left: Vec<_> = object::items(&object["metadata"], "finalizers")
-            .iter()
-            .filter(|found| *found != finalizer)
-            .collect();
-        let patch = json!({ "metadata": { "finalizers": left } });
-        match api.merge_patch(MANAGER, resource, namespace, name, "", patch) {
-            Err(status) if status.code != 404 => return Err(status),
-            _ => {}
-        }
+    if let Some((resource, ..)) = place {
+        object::drop_finalizer(api, MANAGER, resource, object, finalizer)?;
     }
     Ok(Requeue::OnChange)
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock::Clock as _;
-use crate::sandbox::api::Api;
+use crate::sandbox::api::{Api, Resource, Status};
 
 /// `metadata.name`
 pub fn name(object: &Value) -> &str {
@@ -226,11 +226,28 @@ pub fn put_status(
     manager: &str,
     object: &Value,
     status: Value,
-) -> Result<(), crate::sandbox::api::Status> {
+) -> Result<(), Status> {
     if object["status"] == status {
         return Ok(());
     }
     let mut object = object.clone();
     object["status"] = status;
     api.update_status(manager, object).map(drop)
+}
+
+/// Takes a finalizer off an object, which may be gone by then.
+pub fn drop_finalizer(
+    api: &dyn Api,
+    manager: &str,
+    resource: &Resource,
+    object: &Value,
+    finalizer: &str,
+) -> Result<(), Status> {
+    let found = items(&object["metadata"], "finalizers").iter();
+    let left: Vec<_> = found.filter(|found| *found != finalizer).collect();
+    let patch = json!({ "metadata": { "finalizers": left } });
+    match api.merge_patch(manager, resource, namespace(object), name(object), "", patch) {
+        Err(status) if status.code != 404 => Err(status),
+        _ => Ok(()),
+    }
 }

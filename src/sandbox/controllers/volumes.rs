@@ -175,13 +175,7 @@ impl Controller for Protection {
         if !object::is_deleting(&found) || in_use {
             return Ok(Requeue::OnChange);
         }
-        let mut changed = (*found).clone();
-        if let Some(list) = changed["metadata"]["finalizers"].as_array_mut() {
-            list.retain(|item| item != finalizer);
-        }
-        if changed != *found {
-            api.update(MANAGER, changed)?;
-        }
+        object::drop_finalizer(api, MANAGER, resource, &found, finalizer)?;
         Ok(Requeue::OnChange)
     }
 }
@@ -346,6 +340,18 @@ fn annotate(object: &mut Value, name: &str, value: &str) {
     object["metadata"]["annotations"][name] = value.into();
 }
 
+/// How a volume names the claim that it is for.
+fn reference_to(claim: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "namespace": claim["metadata"]["namespace"],
+        "name": claim["metadata"]["name"],
+        "uid": claim["metadata"]["uid"],
+        "resourceVersion": claim["metadata"]["resourceVersion"],
+    })
+}
+
 /// Writes both sides of a binding: the volume first, so that nobody else takes it.
 fn bind(api: &dyn Api, claim: &Arc<Value>, volume: &Arc<Value>) -> Result<(), Status> {
     let mut taken = (**volume).clone();
@@ -354,14 +360,7 @@ fn bind(api: &dyn Api, claim: &Arc<Value>, volume: &Arc<Value>) -> Result<(), St
         if reference.is_null() {
             annotate(&mut taken, BOUND_BY_CONTROLLER, "yes");
         }
-        taken["spec"]["claimRef"] = json!({
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "namespace": claim["metadata"]["namespace"],
-            "name": claim["metadata"]["name"],
-            "uid": claim["metadata"]["uid"],
-            "resourceVersion": claim["metadata"]["resourceVersion"],
-        });
+        taken["spec"]["claimRef"] = reference_to(claim);
         api.update(MANAGER, taken)?;
     }
     let mut bound = (**claim).clone();
@@ -409,14 +408,7 @@ fn provision(api: &dyn Api, claim: &Arc<Value>, class: &Value) -> Result<(), Sta
             "storageClassName": spec["storageClassName"],
             "persistentVolumeReclaimPolicy": class["reclaimPolicy"],
             "csi": {"driver": provisioner, "volumeHandle": name},
-            "claimRef": {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "namespace": claim["metadata"]["namespace"],
-                "name": claim["metadata"]["name"],
-                "uid": claim["metadata"]["uid"],
-                "resourceVersion": claim["metadata"]["resourceVersion"],
-            },
+            "claimRef": reference_to(claim),
         },
     });
     if class["mountOptions"].is_array() {

@@ -23,7 +23,7 @@ use crate::sandbox::api_server::verbs::patch::{PatchTarget, PatchType};
 use crate::sandbox::api_server::verbs::read::{self, Listed};
 use crate::sandbox::api_server::verbs::watch::{Render, Write};
 use crate::sandbox::api_server::verbs::write::Written;
-use crate::sandbox::api_server::{ApiServer, Request, events, status, table};
+use crate::sandbox::api_server::{ApiServer, Request, in_version_of, status, table};
 use crate::sandbox::authz::{Access, User};
 use crate::sandbox::faults::Outcome;
 use crate::sandbox::store::StoredObject;
@@ -363,7 +363,6 @@ fn listed_reply(
         "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":["
     )
     .into_bytes();
-    let api_version = kind.api_version();
     for (index, stored) in listed.objects.iter().enumerate() {
         if index > 0 {
             text.push(b',');
@@ -371,17 +370,8 @@ fn listed_reply(
         if metadata_only {
             let value = server.store.value(stored);
             text.extend(reply::metadata_only(&value).to_string().into_bytes());
-        } else if kind.custom.is_some() {
-            text.extend(stored.json_as(&api_version));
-        } else if events::is_other_form(kind) {
-            let mut value = (*server.value_as(kind, stored)).clone();
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("kind");
-                fields.remove("apiVersion");
-            }
-            text.extend(value.to_string().into_bytes());
         } else {
-            text.extend(stored.json_bare());
+            text.extend(server.item_as(kind, stored));
         }
     }
     text.extend_from_slice(b"]}\n");
@@ -406,19 +396,12 @@ fn watch(
 
 /// How the events of a watch are written.
 fn render(server: &Arc<ApiServer>, kind: &Arc<Kind>, query: &Query, form: Form) -> Render {
-    let api_version = kind.api_version();
     if form != Form::Table && form != Form::Metadata {
-        let (writer, of_stored) = (server.clone(), kind.clone());
-        let (server, kind) = (server.clone(), kind.clone());
+        let (server, of_stored, kind) = (server.clone(), kind.clone(), kind.clone());
         return Render {
-            stored: Arc::new(move |stored: &StoredObject| writer.text_as(&of_stored, stored)),
+            stored: Arc::new(move |stored: &StoredObject| server.text_as(&of_stored, stored)),
             value: Arc::new(move |value: &Value| {
-                let mut value = value.clone();
-                if events::is_other_form(&kind) && value["apiVersion"] == "v1" {
-                    value = (*server.event_from_core(&kind, value)).clone();
-                }
-                value["apiVersion"] = api_version.as_str().into();
-                value.to_string().into_bytes()
+                in_version_of(&kind, value.clone()).to_string().into_bytes()
             }),
         };
     }

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -18,11 +16,10 @@ use super::super::routes::query;
 use super::{
     Body, Call, Secure, authority_of, go_headers, grpc, plain, protocol, typed, websocket,
 };
-use crate::sandbox::controllers::kinds::SECRETS;
 use crate::sandbox::controllers::object;
 use crate::sandbox::data_plane::DataPlane;
 use crate::sandbox::node::images::Program;
-use crate::sandbox::node::shell;
+use crate::sandbox::node::{shell, volumes};
 
 /// The container that runs the program.
 fn container(pod: &Value) -> &Value {
@@ -75,29 +72,11 @@ pub(super) fn is_secure(pod: &Value, port: u16) -> bool {
     has_certificate(&environment) && port == port_of(&environment, "HTTPS_PORT", 8443)
 }
 
-/// A file that a Secret puts into the program's container.
-fn file(plane: &DataPlane, pod: &Value, path: &str) -> Option<Vec<u8>> {
-    let mount = object::items(container(pod), "volumeMounts")
-        .iter()
-        .find(|mount| mount["mountPath"].as_str().is_some_and(|at| path.starts_with(at)))?;
-    let below = path.strip_prefix(mount["mountPath"].as_str()?)?.trim_start_matches('/');
-    let volume = object::items(&pod["spec"], "volumes")
-        .iter()
-        .find(|volume| volume["name"] == mount["name"])?;
-    let name = volume["secret"]["secretName"].as_str()?;
-    let key = object::items(&volume["secret"], "items")
-        .iter()
-        .find(|item| item["path"] == below)
-        .and_then(|item| item["key"].as_str())
-        .unwrap_or(below);
-    let secret = plane.api.get(&SECRETS, object::namespace(pod), name)?;
-    STANDARD.decode(secret["data"][key].as_str()?).ok()
-}
-
 /// How the program's port with TLS is set up, from the files that its environment names.
 pub(super) fn tls(plane: &DataPlane, pod: &Value) -> Option<Arc<ServerConfig>> {
     let environment = environment(pod);
-    let read = |name: &str| file(plane, pod, environment.get(name)?);
+    let files = volumes::files(&*plane.api, &plane.world, pod, container(pod));
+    let read = |name: &str| files.read(environment.get(name)?).ok();
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(&read("TLS_SERVER_CERT")?).collect::<Result<_, _>>().ok()?;
     let key = PrivateKeyDer::from_pem_slice(&read("TLS_SERVER_PRIVKEY")?).ok()?;
