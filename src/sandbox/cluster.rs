@@ -22,9 +22,9 @@ use super::controllers::node_lifecycle::NodeLifecycle;
 use super::controllers::{self, ClusterFacts, bootstrap};
 use super::data_plane::DataPlane;
 use super::loopback;
-use super::mesh::{self, certificates};
 use super::node::{KUBELET, Kubelet, World};
 use super::wire::{self, Wire};
+use super::{certificates, mesh};
 use crate::base::net::SharedDialer;
 use crate::base::virtual_clock::VirtualClock;
 
@@ -105,7 +105,7 @@ impl Cluster {
         let authority = Arc::new(certificates::Authority::since(options.epoch));
         let identity = Arc::new(certificates::Authority::named("kubernetes"));
         let root = identity.root().map_err(StartError::Authority)?;
-        let facts = ClusterFacts { root_ca: root.certificate };
+        let facts = ClusterFacts { root_ca: root.certificate, identity: Arc::clone(&identity) };
         let mut all: Vec<Box<dyn Controller>> = controllers::all(&facts);
         all.push(Box::new(NodeLifecycle::new(world.clone())));
         all.push(Box::new(Kubelet::new(world.clone())));

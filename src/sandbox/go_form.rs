@@ -61,6 +61,23 @@ fn go_fields(fields: &mut Map<String, Value>, schema: &Schema) {
     }
 }
 
+/// What the storage makes of an object's lists: its protobuf knows no difference between an empty one and none. Only the
+/// object's own fields are looked at (`rules` of a Role, `endpoints` of an EndpointSlice).
+pub(crate) fn without_empty_lists(object: &mut Value, schema: &Schema) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (name, value) in fields {
+        let is_empty = value.as_array().is_some_and(Vec::is_empty);
+        if is_empty
+            && schema
+                .properties
+                .get(name)
+                .is_some_and(|field| matches!(&field.unset, Unset::Written(zero) if zero.is_null()))
+        {
+            *value = Value::Null;
+        }
+    }
+}
+
 /// Whether Go leaves a field with this value out. Maps and slices are never pointers, so empty ones go.
 fn is_omitted(value: &Value, field: &Schema) -> bool {
     match value {

@@ -8,6 +8,7 @@ pub mod api;
 mod api_server;
 pub mod authz;
 mod builtin;
+pub mod certificates;
 mod cluster;
 mod control;
 pub mod controllers;

@@ -66,12 +66,10 @@ impl StoredObject {
         text
     }
 
-    /// The object without `kind` and `apiVersion`, as items of built-in lists are written.
-    pub(super) fn json_bare(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.rest.len() + 1);
+    /// Appends the object without `kind` and `apiVersion`, as items of built-in lists are written.
+    pub(super) fn write_bare(&self, text: &mut Vec<u8>) {
         text.push(b'{');
         text.extend_from_slice(&self.rest);
-        text
     }
 
     /// Whether its text holds another: a quick look that parses nothing.

@@ -337,8 +337,15 @@ impl Connection {
         let request = self.request(method, path, body);
         let answer = self.sender.send_request(request).await.expect("an answer");
         let code = answer.status();
-        let body = answer.into_body().collect().await.expect("a body").to_bytes();
-        assert!(code.is_success(), "{method} {path}: {}", String::from_utf8_lossy(&body));
+        let mut body = answer.into_body();
+        if !code.is_success() {
+            let body = body.collect().await.expect("a body").to_bytes();
+            panic!("{method} {path}: {}", String::from_utf8_lossy(&body));
+        }
+        // Read to its end, but kept nowhere: the client is to cost as little as it can.
+        while let Some(frame) = body.frame().await {
+            frame.expect("a frame");
+        }
     }
 
     async fn watch(&mut self, path: &str) -> hyper::body::Incoming {

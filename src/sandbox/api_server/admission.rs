@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::access;
 use super::extensions::{self, Write};
 use super::kinds::{Kind, metadata_text};
-use super::{ApiServer, Request, normalise, status};
+use super::{ApiServer, Request, normalise, signers, status};
 use crate::sandbox::api::Status;
 use crate::sandbox::store::GroupResource;
 use crate::sandbox::{limit_range, quota};
@@ -60,6 +60,7 @@ pub(crate) fn validate(
     request: &mut Request,
 ) -> Result<(), Status> {
     access::gives_no_more_than_it_has(server, write, request)?;
+    signers::admit(server, write, request)?;
     extensions::validate(server, write, request)?;
     match write.object {
         Some(object) if write.subresource.is_empty() => limits(server, write, object),

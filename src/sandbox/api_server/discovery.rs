@@ -21,6 +21,7 @@ impl ApiServer {
             "/apis/",
             "/healthz",
             "/livez",
+            "/openapi/v2",
             "/openapi/v3",
             "/readyz",
             "/version",

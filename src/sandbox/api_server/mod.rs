@@ -20,11 +20,13 @@ mod json;
 pub(crate) mod kinds;
 mod label_selector;
 mod normalise;
+mod openapi_v2;
 mod pod_warnings;
 mod random;
 mod rules;
 pub(crate) mod runner;
 mod selectors;
+mod signers;
 pub(crate) mod state;
 pub(crate) mod status;
 mod subresources;
@@ -245,20 +247,22 @@ impl ApiServer {
         stored.json_as(&kind.api_version())
     }
 
-    /// One object as an item of a list: those of built-in kinds do not repeat their kind and version.
-    fn item_as(&self, kind: &Kind, stored: &StoredObject) -> Vec<u8> {
+    /// Appends one object as an item of a list: those of built-in kinds do not repeat their kind and version.
+    fn write_item(&self, kind: &Kind, stored: &StoredObject, text: &mut Vec<u8>) {
         if kind.custom.is_some() {
-            return self.text_as(kind, stored);
+            text.extend(self.text_as(kind, stored));
+            return;
         }
         if !events::is_other_form(kind) {
-            return stored.json_bare();
+            stored.write_bare(text);
+            return;
         }
         let mut value = (*self.value_as(kind, stored)).clone();
         if let Some(fields) = value.as_object_mut() {
             fields.remove("kind");
             fields.remove("apiVersion");
         }
-        value.to_string().into_bytes()
+        text.extend(value.to_string().into_bytes());
     }
 }
 

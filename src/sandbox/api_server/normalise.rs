@@ -149,7 +149,11 @@ pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
         ("", "podtemplates") => pod_template(object, &["template"]),
         ("batch", "jobs") => {
             job(&mut object["spec"]);
-            labels_of_template(object);
+            // Labels that the server gave to the template are taken over when the Job is read: see `when_read`.
+            let labels = &object["spec"]["template"]["metadata"]["labels"];
+            if labels["controller-uid"].is_null() {
+                labels_of_template(object);
+            }
         }
         ("batch", "cronjobs") => {
             if let Some(spec) = object.pointer_mut("/spec/jobTemplate/spec") {
@@ -299,6 +303,14 @@ fn pull_policy(image: &str) -> &'static str {
     match last.split_once(':') {
         None | Some((_, "latest")) => "Always",
         Some(_) => "IfNotPresent",
+    }
+}
+
+/// Defaults that depend on what the server itself wrote, which the API server fills in when it reads the object from its
+/// storage.
+pub(crate) fn when_read(kind: &Kind, object: &mut Value) {
+    if (kind.group.as_str(), kind.plural.as_str()) == ("batch", "jobs") {
+        labels_of_template(object);
     }
 }
 
@@ -512,11 +524,13 @@ pub(crate) fn before_create(
         }
         ("batch", "jobs") => {
             object["status"] = json!({});
+            let of_template = &object["spec"]["template"]["metadata"]["labels"];
+            let has_some = of_template.as_object().is_some_and(|labels| !labels.is_empty());
             job_labels(object);
             // Its labels were those of the template before the controller's came to it.
             let labels = object["spec"]["template"]["metadata"]["labels"].clone();
             let own = object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-            if own.iter().all(|(name, value)| labels[name] == *value) {
+            if has_some && own.iter().all(|(name, value)| labels[name] == *value) {
                 object["metadata"]["labels"] = labels;
             }
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::kinds::Kind;
+use super::kinds::{Kind, metadata_text};
+use crate::sandbox::validation::names;
 
 /// The warnings for a new or changed object of a built-in kind.
 pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
@@ -28,6 +29,24 @@ pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
         _ => {}
     }
     found
+}
+
+/// The warning for a new object whose pods are called by its name, which is no host's.
+pub(crate) fn of_name(kind: &Kind, object: &Value) -> Option<String> {
+    let whose = match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => "the Pod's hostname",
+        ("apps", "deployments" | "replicasets")
+        | ("batch", "jobs" | "cronjobs")
+        | ("", "replicationcontrollers") => "Pod names and hostnames",
+        _ => return None,
+    };
+    let why = names::dns1123_label(metadata_text(object, "name"));
+    (!why.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in {whose}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            why.join(" ")
+        )
+    })
 }
 
 fn join(path: &str, field: &str) -> String {

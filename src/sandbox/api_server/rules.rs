@@ -47,7 +47,15 @@ pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &st
             found.into_iter().map(|cause| if of_status { within_status(cause) } else { cause }),
         );
     } else if subresource == "status" {
-        causes.extend(builtin::validate_status(&kind.group, &kind.kind, object));
+        causes.extend(builtin::validate_status(&kind.group, &kind.kind, object, live));
+    } else {
+        causes.extend(builtin::validate_subresource(
+            &kind.group,
+            &kind.kind,
+            subresource,
+            object,
+            live,
+        ));
     }
     causes
 }

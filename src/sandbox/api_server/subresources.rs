@@ -334,7 +334,17 @@ impl ApiServer {
     }
 }
 
-/// Why a number of replicas does not decode.
+/// Whether anybody owns the replicas that `scale` is about. Where nobody does, whoever writes a Scale does not come to own them:
+/// the API server tracks no owners of an object, here the Scale, that had none before.
+pub(crate) fn replicas_are_owned(kind: &Kind, object: &Value) -> bool {
+    let path = scale_paths(kind).0;
+    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    entries.map(|entry| &entry["fieldsV1"]).any(|owned| {
+        let parts = path.split('.').filter(|part| !part.is_empty());
+        !parts.fold(owned, |owned, part| &owned[format!("f:{part}")]).is_null()
+    })
+}
+
 /// Refuses what is no `Scale`.
 fn check_scale_kind(body: &Value) -> Result<(), Status> {
     let found = body["kind"].as_str().unwrap_or_default();
@@ -348,6 +358,7 @@ fn check_scale_kind(body: &Value) -> Result<(), Status> {
     )))
 }
 
+/// Why a number of replicas does not decode.
 fn scale_type_error(replicas: &Value) -> Option<String> {
     let found = match replicas {
         Value::Null => return None,

@@ -19,6 +19,7 @@ mod daemon_set;
 mod deployment;
 mod disruption;
 pub(crate) mod endpoints;
+mod event_ttl;
 mod garbage;
 mod job;
 mod namespace;
@@ -26,19 +27,25 @@ mod namespace_content;
 mod pod_set;
 mod replica_set;
 mod resource_quota;
+mod signer;
 mod stateful_set;
 pub(crate) mod volumes;
 
+use std::sync::Arc;
+
 use crate::sandbox::api::Controller;
+use crate::sandbox::certificates::Authority;
 
 /// The field manager of kube-controller-manager.
 pub(crate) const MANAGER: &str = "kube-controller-manager";
 
 /// What the controllers must know about their cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ClusterFacts {
     /// The certificate authority of the API server, PEM: the content of every `kube-root-ca.crt`.
     pub root_ca: String,
+    /// That authority, which signs what is asked of the cluster's signers.
+    pub identity: Arc<Authority>,
 }
 
 /// The controllers of kube-controller-manager, in the order in which they look at a change.
@@ -59,6 +66,8 @@ pub fn all(facts: &ClusterFacts) -> Vec<Box<dyn Controller>> {
         Box::new(volumes::Volumes),
         Box::new(volumes::Protection),
         Box::new(addresses::IpAddresses),
+        Box::new(event_ttl::EventTtl::default()),
+        Box::new(signer::Signer::new(Arc::clone(&facts.identity))),
         Box::new(admission_policies::AdmissionPolicies),
         Box::new(namespace::Namespaces),
         Box::new(garbage::GarbageCollector::default()),

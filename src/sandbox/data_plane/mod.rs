@@ -41,8 +41,8 @@ use self::upstream::Reached;
 use crate::base::clock::Clock as _;
 use crate::base::net::{Connection, Dialer, Stream};
 use crate::sandbox::api::Api;
+use crate::sandbox::certificates::Authority;
 use crate::sandbox::controllers::object;
-use crate::sandbox::mesh::certificates::Authority;
 use crate::sandbox::mesh::presence;
 use crate::sandbox::node::World;
 use crate::sandbox::node::images::Program;
@@ -126,7 +126,7 @@ impl DataPlane {
         &self,
         uid: &str,
         identity: &str,
-    ) -> Result<String, crate::sandbox::mesh::certificates::CertificateError> {
+    ) -> Result<String, crate::sandbox::certificates::CertificateError> {
         let now = self.api.clock().now();
         let mut certificates = self.certificates.lock();
         if let Some((found, since)) = certificates.get(uid)

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::attach::Class;
-use super::certificates::Authority;
 use super::gateways::{MANAGER, PUSH_DELAY};
 use super::presence;
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
+use crate::sandbox::certificates::Authority;
 use crate::sandbox::controllers::kinds::{
     CONFIG_MAPS, GATEWAY_CLASSES, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS,
 };

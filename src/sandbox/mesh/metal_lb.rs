@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
-use super::certificates::Authority;
 use super::{metal_lb_start, presence};
 use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
+use crate::sandbox::certificates::Authority;
 use crate::sandbox::controllers::kinds::{
     ADDRESS_POOLS, DEPLOYMENTS, L2_ADVERTISEMENTS, NAMESPACES, NODES, SECRETS, SERVICES,
 };

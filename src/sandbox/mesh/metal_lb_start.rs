@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::certificates::Authority;
 use crate::sandbox::api::{Api, Status};
+use crate::sandbox::certificates::Authority;
 use crate::sandbox::controllers::kinds::{
     CONFIGURATION_STATES, CRDS, SECRETS, VALIDATING_WEBHOOKS,
 };
@@ -56,7 +56,7 @@ pub(super) fn certificates(
 }
 
 fn fill(api: &dyn Api, secret: &Value, authority: &Authority) -> Result<String, Status> {
-    let failed = |error: super::certificates::CertificateError| Status {
+    let failed = |error: crate::sandbox::certificates::CertificateError| Status {
         code: 500,
         reason: "InternalError".to_owned(),
         message: error.to_string(),

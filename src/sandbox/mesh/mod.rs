@@ -5,7 +5,6 @@
 //! `waypoint` (who is bound to which waypoint), then one file per thing that istiod writes, and `metal_lb`.
 
 pub mod attach;
-pub mod certificates;
 pub mod presence;
 pub mod waypoint;
 
@@ -30,9 +29,10 @@ pub mod webhook;
 use std::sync::Arc;
 
 use crate::sandbox::api::Controller;
+use crate::sandbox::certificates::Authority;
 
 /// The controllers of Istio and MetalLB.
-pub fn all(authority: &Arc<certificates::Authority>) -> Vec<Box<dyn Controller>> {
+pub fn all(authority: &Arc<Authority>) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(control_plane::ControlPlane::new(Arc::clone(authority))),
         Box::new(gateways::Gateways),

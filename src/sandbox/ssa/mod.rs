@@ -161,7 +161,7 @@ pub fn apply(request: &ApplyRequest<'_>) -> Result<Applied, ApplyError> {
     strip_system_fields(&mut managed, &id);
     let changed = merged.is_some();
     if changed && let Some(owned) = managed.get_mut(&id) {
-        owned.time = Some(target.time);
+        owned.time = target.moment();
     }
     let mut object = match merged {
         Some(merged) => merged,
@@ -241,7 +241,7 @@ fn record_update(
         if let Some(before) = managed.get(id) {
             owned.set.extend(&before.set);
         }
-        owned.time = Some(target.time);
+        owned.time = target.moment();
         managed.insert(id.clone(), owned);
     }
     managed::cap_updaters(&mut managed);
@@ -283,6 +283,11 @@ pub fn keep_timestamps(old: &Value, new: &mut Value) {
 }
 
 impl<'a> Target<'a> {
+    /// The time that is recorded: of what is owned through a Scale none is.
+    fn moment(&self) -> Option<Timestamp> {
+        (self.subresource != "scale").then_some(self.time)
+    }
+
     fn updater(&self) -> Updater<'a> {
         let typ = TypeRef::root(self.schema);
         let others: BTreeMap<_, _> = self

@@ -30,7 +30,7 @@ static ENV: LazyLock<Regex> = LazyLock::new(|| whole(ENV_NAME));
 pub enum NameRule {
     /// Most kinds.
     Dns1123Subdomain,
-    /// Namespaces and Services.
+    /// Namespaces, Services and StatefulSets.
     Dns1123Label,
     /// Roles and their bindings: what can be a segment of a path.
     PathSegment,
@@ -41,7 +41,7 @@ impl NameRule {
     pub fn of_kind(group: &str, kind: &str) -> Self {
         match (group, kind) {
             // Since 1.36 a Service may begin with a digit, too.
-            ("", "Namespace" | "Service") => Self::Dns1123Label,
+            ("", "Namespace" | "Service") | ("apps", "StatefulSet") => Self::Dns1123Label,
             ("rbac.authorization.k8s.io", _) => Self::PathSegment,
             (_, _) => Self::Dns1123Subdomain,
         }
@@ -74,6 +74,11 @@ pub fn is_dns1123_subdomain(text: &str) -> bool {
 }
 
 fn too_long(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
+/// As `too_long`, of the keys and values of labels, which the API server measures in bytes.
+fn too_many_bytes(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
@@ -176,9 +181,11 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 why.push("prefix part must be non-empty".to_owned());
             } else {
-                why.extend(
-                    dns1123_subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")),
-                );
+                let found = dns1123_subdomain(prefix).into_iter();
+                why.extend(found.map(|text| {
+                    let text = text.replace(&too_long(253), &too_many_bytes(253));
+                    format!("prefix part {text}")
+                }));
             }
             *name
         }
@@ -193,7 +200,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         why.push("name part must be non-empty".to_owned());
     } else if name.len() > 63 {
-        why.push(format!("name part {}", too_long(63)));
+        why.push(format!("name part {}", too_many_bytes(63)));
     }
     if !QUALIFIED.is_match(name) {
         why.push(syntax(&format!("name part {RULE}"), QUALIFIED_NAME, &EXAMPLES));
@@ -205,7 +212,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 pub fn label_value(text: &str) -> Vec<String> {
     let mut why = Vec::new();
     if text.len() > 63 {
-        why.push(too_long(63));
+        why.push(too_many_bytes(63));
     }
     if !VALUE.is_match(text) {
         why.push(syntax(

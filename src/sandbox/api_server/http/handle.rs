@@ -159,6 +159,9 @@ async fn dispatch(
     if request.method() != Method::GET && (is_document || request.method() != Method::HEAD) {
         return Err(status::method_not_allowed());
     }
+    if matches!(path, Path::OpenApiV2) {
+        return Ok(reply::openapi_v2(request.headers(), &server.openapi_v2()));
+    }
     let form = reply::accepted(request.headers())?;
     let plain = if form == Form::Discovery { Form::Json } else { form };
     Ok(match path {
@@ -195,7 +198,7 @@ async fn dispatch(
                 _ => reply::no_page(),
             }
         }
-        Path::Object(_) | Path::Control(_) => reply::no_page(),
+        Path::Object(_) | Path::Control(_) | Path::OpenApiV2 => reply::no_page(),
     })
 }
 
@@ -330,6 +333,9 @@ fn list(
     Ok(listed_reply(server, kind, query, form, &listed))
 }
 
+/// What an item of a list has beside its kept text: braces, a comma, the kind and version of a custom one.
+const ITEM_FRAME: usize = 64;
+
 /// A list in the form that was asked for.
 fn listed_reply(
     server: &ApiServer,
@@ -338,7 +344,11 @@ fn listed_reply(
     form: Form,
     listed: &Listed,
 ) -> Reply {
-    let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
+    let mut metadata = match kind.plural.as_str() {
+        // They are asked of the components, not of the store.
+        "componentstatuses" => json!({}),
+        _ => json!({"resourceVersion": listed.revision.to_string()}),
+    };
     if let Some(token) = &listed.continue_token {
         metadata["continue"] = token.as_str().into();
     }
@@ -359,10 +369,12 @@ fn listed_reply(
     } else {
         (kind.list_kind.clone(), kind.api_version())
     };
-    let mut text = format!(
+    let head = format!(
         "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":["
-    )
-    .into_bytes();
+    );
+    let size: usize = listed.objects.iter().map(|stored| stored.size() + ITEM_FRAME).sum();
+    let mut text = Vec::with_capacity(head.len() + if metadata_only { 0 } else { size });
+    text.extend_from_slice(head.as_bytes());
     for (index, stored) in listed.objects.iter().enumerate() {
         if index > 0 {
             text.push(b',');
@@ -371,10 +383,16 @@ fn listed_reply(
             let value = server.store.value(stored);
             text.extend(reply::metadata_only(&value).to_string().into_bytes());
         } else {
-            text.extend(server.item_as(kind, stored));
+            server.write_item(kind, stored, &mut text);
         }
     }
-    text.extend_from_slice(b"]}\n");
+    text.push(b']');
+    if metadata_only && listed.objects.is_empty() {
+        // A slice that nothing was appended to.
+        text.truncate(text.len() - 2);
+        text.extend_from_slice(b"null");
+    }
+    text.extend_from_slice(b"}\n");
     reply::json_text(200, form, text)
 }
 

@@ -17,6 +17,7 @@ pub(crate) enum Path {
         group: String,
         version: String,
     },
+    OpenApiV2,
     OpenApiIndex,
     OpenApi {
         group: String,
@@ -54,6 +55,7 @@ pub(crate) fn parse(path: &str) -> Path {
         ["readyz" | "livez" | "healthz"] | ["readyz" | "livez" | "healthz", "ping"] => Path::Health,
         ["api"] => Path::Groups { core: true },
         ["apis"] => Path::Groups { core: false },
+        ["openapi", "v2"] => Path::OpenApiV2,
         ["openapi", "v3"] => Path::OpenApiIndex,
         ["openapi", "v3", "api", version] => {
             Path::OpenApi { group: String::new(), version: (*version).to_owned() }

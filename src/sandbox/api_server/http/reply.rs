@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::base::yaml;
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::kinds::Kind;
-use crate::sandbox::api_server::status;
+use crate::sandbox::api_server::{openapi_v2, status};
 
 /// The body of every answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
@@ -127,6 +127,23 @@ pub(crate) fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
+}
+
+/// The document of `/openapi/v2` in the form that was asked for; nothing but a 406 where that is none of both.
+pub(crate) fn openapi_v2(headers: &HeaderMap, document: &Value) -> Reply {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    let header = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut ranges = header.split(',').map(|range| range.split(';').next().unwrap_or("").trim());
+    let found = ranges.find_map(|media| match media {
+        PROTOBUF | "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" => Some(true),
+        "" | "*/*" | "application/*" | "application/json" => Some(false),
+        _ => None,
+    });
+    match found {
+        Some(true) => bytes(200, PROTOBUF, openapi_v2::encode(document)),
+        Some(false) => json(200, Form::Json, document),
+        None => bytes(406, "text/plain; charset=utf-8", ""),
+    }
 }
 
 /// JSON text, or the same as YAML where that was asked for.

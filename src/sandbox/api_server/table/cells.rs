@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::text::{NONE, age, containers, items, labels, or, plain, selector, text, three};
+use super::text::{
+    NONE, age, containers, duration, items, labels, or, plain, selector, text, three,
+};
 use super::{batch, is, pods};
 use crate::sandbox::api_server::kinds::Kind;
 
@@ -50,6 +52,7 @@ const ROWS: &[(&str, Row)] = &[
     ("admissionregistration.k8s.io/validatingadmissionpolicybindings", admission_binding),
     ("admissionregistration.k8s.io/mutatingadmissionpolicies", admission_policy),
     ("admissionregistration.k8s.io/mutatingadmissionpolicybindings", admission_binding),
+    ("certificates.k8s.io/certificatesigningrequests", signing_request),
     ("coordination.k8s.io/leases", lease),
     ("scheduling.k8s.io/priorityclasses", priority_class),
     ("storage.k8s.io/storageclasses", storage_class),
@@ -86,6 +89,32 @@ fn size(value: &Value) -> usize {
 
 fn created_at(object: &Value, _: Timestamp) -> Vec<Value> {
     vec![name(object), object["metadata"]["creationTimestamp"].clone()]
+}
+
+fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let has = |kind: &str| items(status, "conditions").iter().any(|found| found["type"] == kind);
+    let mut state = match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }
+    .to_owned();
+    if has("Failed") {
+        state.push_str(",Failed");
+    }
+    if !text(status, "certificate").is_empty() {
+        state.push_str(",Issued");
+    }
+    let asked = spec["expirationSeconds"].as_i64();
+    vec![
+        name(object),
+        json!(created(object, now)),
+        spec["signerName"].clone(),
+        spec["username"].clone(),
+        json!(asked.map_or_else(|| NONE.to_owned(), duration)),
+        json!(state),
+    ]
 }
 
 fn config_map(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json as tree};
 use crate::sandbox::api::Status;
 use crate::sandbox::api_server::extensions::Write;
 use crate::sandbox::api_server::kinds::{Kind, metadata_text};
+use crate::sandbox::api_server::subresources::replicas_are_owned;
 use crate::sandbox::api_server::{ApiServer, FieldValidation, Request, go_decode, json, status};
 use crate::sandbox::api_server::{admission, events, normalise, pod_warnings, rules};
-use crate::sandbox::go_form::go_form;
+use crate::sandbox::go_form::{go_form, without_empty_lists};
 use crate::sandbox::ssa;
 use crate::sandbox::store::ObjectKey;
 use crate::sandbox::validation::{Cause, defaulting, prune};
@@ -109,6 +110,7 @@ impl ApiServer {
             return Err(status::invalid(&kind.group, &object_kind(kind, &object), &name, causes));
         }
         admission::validate(self, Write { object: Some(&object), ..write }, request)?;
+        request.warnings.extend(pod_warnings::of_name(kind, &object));
         request.warnings.extend(pod_warnings::warnings(kind, &object));
         let key = (namespace.to_owned(), name.clone());
         if let Some(there) = self.store.get(&kind.resource, namespace, &name) {
@@ -118,6 +120,7 @@ impl ApiServer {
             }
             return Err(refused);
         }
+        as_stored(kind, &mut object);
         if request.dry_run {
             return Ok(Written { object: Arc::new(object), created: true });
         }
@@ -190,8 +193,7 @@ impl ApiServer {
             }
             let pinned = !metadata_text(&new, "resourceVersion").is_empty();
             self.check_revision(kind, name, &live, &new, request.is_patch)?;
-            // Through the scale of a custom object nobody comes to own its replicas.
-            let unowned = kind.custom.is_some() && subresource == "scale";
+            let unowned = subresource == "scale" && !replicas_are_owned(kind, &live);
             let owned =
                 if unowned { new } else { self.own(kind, Some(&live), new, subresource, request) };
             let seen = stored.revision;
@@ -267,6 +269,7 @@ impl ApiServer {
         if subresource.is_empty() {
             request.warnings.extend(pod_warnings::warnings(kind, &object));
         }
+        as_stored(kind, &mut object);
         ssa::keep_timestamps(live, &mut object);
         object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         if object == **live {
@@ -467,7 +470,11 @@ impl ApiServer {
             ("apiregistration.k8s.io", "apiservices") if object["spec"]["service"].is_object() => {
                 format!("requests to APIService {name}")
             }
-            ("certificates.k8s.io", "certificatesigningrequests") => {
+            ("certificates.k8s.io", "certificatesigningrequests")
+                if !object["spec"]["signerName"]
+                    .as_str()
+                    .is_some_and(|signer| signer.starts_with("kubernetes.io/")) =>
+            {
                 format!("the signer of CertificateSigningRequest {name}")
             }
             ("resource.k8s.io", "resourceclaims") => format!("devices for ResourceClaim {name}"),
@@ -560,6 +567,16 @@ pub(crate) fn metadata_of(object: &mut Value) -> &mut Map<String, Value> {
         // The line above made it an object.
         _ => unreachable!("metadata is an object"),
     }
+}
+
+/// The form that an object has after a pass through the storage.
+fn as_stored(kind: &Kind, object: &mut Value) {
+    if kind.custom.is_none()
+        && let Some(schema) = kind.schema()
+    {
+        without_empty_lists(object, &schema);
+    }
+    normalise::when_read(kind, object);
 }
 
 /// Fields that only the server sets.

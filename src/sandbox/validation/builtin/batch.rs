@@ -163,6 +163,14 @@ pub(super) fn cron_job(object: &Value, check: &mut Check) {
     }
 }
 
+/// The name of a CronJob leaves room for the eleven characters that its Jobs have more.
+pub(super) fn new_cron_job(object: &Value, check: &mut Check) {
+    let name = &object["metadata"]["name"];
+    if text(&object["metadata"], "name").len() > 52 {
+        check.invalid("metadata.name", name, "must be no more than 52 characters");
+    }
+}
+
 /// Why a schedule is none. Names of months and days, ranges, steps and lists are read as cron does.
 fn schedule_error(schedule: &str) -> Option<String> {
     const BOUNDS: [(u32, u32); 5] = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];

@@ -7,6 +7,7 @@
 
 mod admission;
 mod batch;
+mod certificates;
 mod check;
 mod config;
 mod container;
@@ -49,6 +50,7 @@ fn free(_: &Value, _: &Value, _: &mut Check) {}
 const APPS: &str = "apps";
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
@@ -84,9 +86,15 @@ static TABLE: &[Row] = &[
     row(APPS, "ReplicaSet", workload::replica_set, workload::update_selector),
     row(APPS, "StatefulSet", workload::stateful_set, workload::update_stateful_set),
     row("autoscaling", "HorizontalPodAutoscaler", resources::autoscaler, free),
-    row("batch", "CronJob", batch::cron_job, free),
+    Row {
+        group: "batch",
+        kind: "CronJob",
+        validate: batch::cron_job,
+        create: batch::new_cron_job,
+        compare: free,
+    },
     row("batch", "Job", batch::job, batch::update_job),
-    row("certificates.k8s.io", "CertificateSigningRequest", small::signing_request, free),
+    row(CERTIFICATES, "CertificateSigningRequest", certificates::signing_request, free),
     row("coordination.k8s.io", "Lease", small::lease, free),
     row("discovery.k8s.io", "EndpointSlice", small::endpoint_slice, networking::update_slice),
     row("events.k8s.io", "Event", small::event, free),
@@ -143,12 +151,30 @@ pub fn validate(group: &str, kind: &str, object: &Value) -> Vec<Cause> {
 }
 
 /// Checks an update of a status.
-pub fn validate_status(group: &str, kind: &str, object: &Value) -> Vec<Cause> {
+pub fn validate_status(group: &str, kind: &str, object: &Value, old: &Value) -> Vec<Cause> {
     let mut check = Check::default();
     match (group, kind) {
+        (CERTIFICATES, "CertificateSigningRequest") => {
+            certificates::status(object, old, &mut check);
+        }
         ("", "Service") => service::status(object, &mut check),
         (NETWORKING, "Ingress") => service::load_balancer(object, &mut check),
         _ => {}
+    }
+    check.causes
+}
+
+/// Checks an update of a subresource of its own, as `approval` of a CertificateSigningRequest is one.
+pub fn validate_subresource(
+    group: &str,
+    kind: &str,
+    subresource: &str,
+    object: &Value,
+    old: &Value,
+) -> Vec<Cause> {
+    let mut check = Check::default();
+    if (group, kind, subresource) == (CERTIFICATES, "CertificateSigningRequest", "approval") {
+        certificates::approval(object, old, &mut check);
     }
     check.causes
 }

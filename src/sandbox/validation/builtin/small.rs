@@ -133,23 +133,6 @@ pub(super) fn lease(object: &Value, check: &mut Check) {
     check.not_negative(spec, "leaseTransitions", "spec");
 }
 
-pub(super) fn signing_request(object: &Value, check: &mut Check) {
-    use base64::Engine as _;
-    let spec = &object["spec"];
-    let request = &spec["request"];
-    let decoded = request
-        .as_str()
-        .and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok());
-    let is_request = decoded.is_some_and(|bytes| {
-        String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE REQUEST-----")
-    });
-    if !is_request {
-        check.invalid("spec.request", request, "PEM block type must be CERTIFICATE REQUEST");
-    }
-    needed(object, "spec.signerName", "", check);
-    needed(object, "spec.usages", "", check);
-}
-
 pub(super) fn mutating_policy(object: &Value, check: &mut Check) {
     needed(object, "spec.matchConstraints", "", check);
     if list(&object["spec"]["mutations"]).is_empty() {

@@ -198,7 +198,10 @@ fn selector_and_template_with(
 ) {
     let (found, template) = (&spec["selector"], &spec["template"]);
     if found.is_null() {
-        check.required("spec.selector", "");
+        // A DaemonSet's is only held against its template's labels.
+        if kind != "daemonset" {
+            check.required("spec.selector", "");
+        }
     } else {
         selector::validate(found, "spec.selector", &mut check.causes);
         if selector::is_empty(found) {

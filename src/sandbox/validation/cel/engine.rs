@@ -7,6 +7,8 @@ use kube_cel::KubeCelExt;
 use kube_cel::cel::objects::{Key, Map, OptionalValue};
 use kube_cel::cel::{Context, ExecutionError, Program, Value};
 
+use super::culprit;
+
 thread_local! {
     /// All functions are registered once per thread; every evaluation is a scope below.
     static FUNCTIONS: Context<'static> = functions();
@@ -91,7 +93,9 @@ impl Expression {
             for (name, value) in &variables.values {
                 scope.add_variable_from_value(*name, value.clone());
             }
-            program.execute(&scope).map_err(|error| error_text(&error))
+            program
+                .execute(&scope)
+                .map_err(|error| error_text(&culprit::of(program.expression(), &scope, error)))
         })
     }
 
@@ -156,7 +160,26 @@ fn error_text(error: &ExecutionError) -> String {
         | ExecutionError::ValuesNotComparable(..)
         | ExecutionError::UnsupportedBinaryOperator(..)
         | ExecutionError::UnsupportedUnaryOperator(..) => "no such overload".to_owned(),
-        ExecutionError::FunctionError { message, .. } => message.clone(),
+        ExecutionError::FunctionError { function, message } => function_text(function, message),
         other => other.to_string(),
     }
+}
+
+/// An error of a function as cel-go and Kubernetes' libraries word it.
+fn function_text(function: &str, message: &str) -> String {
+    const QUANTITY: &str = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$";
+    let to = match function {
+        "int" | "uint" | "double" => function,
+        "duration" => "google.protobuf.Duration",
+        "timestamp" => "google.protobuf.Timestamp",
+        "quantity" => {
+            return format!("quantities must match the regular expression '{QUANTITY}'");
+        }
+        _ => {
+            let at = message.strip_prefix("start index ").and_then(|rest| rest.split_once(' '));
+            return at
+                .map_or_else(|| message.to_owned(), |(at, _)| format!("index out of range: {at}"));
+        }
+    };
+    format!("type conversion error from 'string' to '{to}'")
 }

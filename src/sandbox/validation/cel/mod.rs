@@ -4,6 +4,7 @@
 //! rules below share the pieces. `engine` holds what rules and admission policies have in common.
 
 pub(super) mod convert;
+mod culprit;
 pub mod engine;
 
 use std::sync::OnceLock;

@@ -13,6 +13,7 @@
 
 mod compare;
 mod normalise;
+mod openapi;
 mod replay;
 mod script;
 
@@ -29,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.push(Trial::test("api_server/kube_clients_see_a_deployment_become_available", || {
         on_cluster(deployment_becomes_available)
     }));
+    trials.push(Trial::test("api_server/openapi_v2_is_whole", || on_cluster(openapi::v2)));
     trials
 }
 

@@ -123,7 +123,7 @@ impl Variables {
                 r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"big"}},"data":{{"a":"{data}"}}}}"#
             );
         }
-        if let Some(size) = number_after(&text, "$LONG") {
+        while let Some(size) = number_after(&text, "$LONG") {
             text = text.replace(&format!("$LONG{size}"), &"l".repeat(size));
         }
         text

@@ -1,13 +1,13 @@
 //! The certificate authorities of the simulated components: istiod's for proxies and webhooks, MetalLB's for its webhooks,
-//! the API server's own.
+//! the API server's own, which also signs CertificateSigningRequests.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 /// Why a certificate could not be made.
@@ -138,4 +138,70 @@ impl Authority {
         let certificate = params.signed_by(&key, &issuer)?;
         Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+
+    /// A certificate for a request (PEM) with its subject, names and key: PEM, valid from five minutes before `now`, as
+    /// kube-controller-manager's signers give it: those five minutes are part of a `span` of eight hours and more. `usages`
+    /// are those of a CertificateSigningRequest. Of several organizations in the subject only one would be kept.
+    ///
+    /// # Errors
+    /// A request that cannot be read, whose signature is wrong or that asks for an extension which is not known.
+    pub fn sign(
+        &self,
+        request: &str,
+        usages: &[&str],
+        now: Timestamp,
+        span: Duration,
+    ) -> Result<String, CertificateError> {
+        let root = self.root()?;
+        let issuer = Issuer::from_ca_cert_pem(&root.certificate, KeyPair::from_pem(&root.key)?)?;
+        let mut request = CertificateSigningRequestParams::from_pem(request)?;
+        let params = &mut request.params;
+        let span = if span < SHORT { span + BACKDATE } else { span };
+        valid(params, now.checked_sub(BACKDATE).unwrap_or(now), span);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = usages.iter().filter_map(|usage| key_usage(usage)).collect();
+        params.extended_key_usages =
+            usages.iter().filter_map(|usage| extended_key_usage(usage)).collect();
+        Ok(request.signed_by(&issuer)?.pem())
+    }
+}
+
+/// How much earlier than now a signed certificate begins.
+const BACKDATE: Duration = Duration::from_secs(5 * 60);
+/// From which span on that is taken off its end.
+const SHORT: Duration = Duration::from_secs(8 * 3_600);
+
+fn key_usage(usage: &str) -> Option<KeyUsagePurpose> {
+    Some(match usage {
+        "signing" | "digital signature" => KeyUsagePurpose::DigitalSignature,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "cert sign" => KeyUsagePurpose::KeyCertSign,
+        "crl sign" => KeyUsagePurpose::CrlSign,
+        "encipher only" => KeyUsagePurpose::EncipherOnly,
+        "decipher only" => KeyUsagePurpose::DecipherOnly,
+        _ => return None,
+    })
+}
+
+fn extended_key_usage(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
+    let ipsec = |last| ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 5, 5, 7, 3, last]);
+    Some(match usage {
+        "any" => ExtendedKeyUsagePurpose::Any,
+        "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+        "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+        "code signing" => ExtendedKeyUsagePurpose::CodeSigning,
+        "email protection" | "s/mime" => ExtendedKeyUsagePurpose::EmailProtection,
+        "ipsec end system" => ipsec(5),
+        "ipsec tunnel" => ipsec(6),
+        "ipsec user" => ipsec(7),
+        "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
+        "ocsp signing" => ExtendedKeyUsagePurpose::OcspSigning,
+        "microsoft sgc" => ExtendedKeyUsagePurpose::Other(vec![1, 3, 6, 1, 4, 1, 311, 10, 3, 3]),
+        "netscape sgc" => ExtendedKeyUsagePurpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1]),
+        _ => return None,
+    })
 }
