@@ -18,7 +18,7 @@ pub(crate) fn create(kind: &Kind, object: &Value) -> Vec<Cause> {
     if core {
         finalizers(object, &mut causes);
     }
-    causes.extend(content(kind, None, object));
+    causes.extend(content(kind, None, object, &mut Vec::new()));
     causes
 }
 
@@ -35,13 +35,19 @@ fn finalizers(object: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-/// Causes against a changed object.
-pub(crate) fn update(kind: &Kind, live: &Value, object: &Value, subresource: &str) -> Vec<Cause> {
+/// Causes against a changed object. What it breaks as before is told in `warnings`.
+pub(crate) fn update(
+    kind: &Kind,
+    live: &Value,
+    object: &Value,
+    subresource: &str,
+    warnings: &mut Vec<String>,
+) -> Vec<Cause> {
     let mut causes = metadata::validate_update(object, live);
     // The generic registry looks at metadata, and the strategy of the kind once more: refusals come twice.
     causes.extend(causes.clone());
     if subresource.is_empty() || kind.custom.is_some() {
-        let found = content(kind, Some(live), object);
+        let found = content(kind, Some(live), object, warnings);
         let of_status = subresource == "status" && kind.custom.is_some();
         causes.extend(
             found.into_iter().map(|cause| if of_status { within_status(cause) } else { cause }),
@@ -72,7 +78,12 @@ fn within_status(mut cause: Cause) -> Cause {
     cause
 }
 
-fn content(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
+fn content(
+    kind: &Kind,
+    live: Option<&Value>,
+    object: &Value,
+    warnings: &mut Vec<String>,
+) -> Vec<Cause> {
     let Some(custom) = &kind.custom else {
         return match live {
             Some(live) => builtin::validate_update(&kind.group, &kind.kind, object, live),
@@ -84,5 +95,8 @@ fn content(kind: &Kind, live: Option<&Value>, object: &Value) -> Vec<Cause> {
         let detail = format!("must be {}", kind.kind);
         return vec![Cause::invalid("kind", &Value::String(found.to_owned()), detail)];
     }
-    custom.validator().map(|validator| validator.validate(object, live)).unwrap_or_default()
+    custom
+        .validator()
+        .map(|validator| validator.validate_telling(object, live, warnings))
+        .unwrap_or_default()
 }

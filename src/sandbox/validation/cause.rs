@@ -65,6 +65,11 @@ impl Cause {
         Self::new(field, "FieldValueForbidden", with_detail("Forbidden".to_owned(), detail))
     }
 
+    /// `Internal error: DETAIL`
+    pub fn internal(field: &str, detail: &str) -> Self {
+        Self::new(field, "InternalError", format!("Internal error: {detail}"))
+    }
+
     /// `Not found: VALUE`
     pub fn not_found(field: &str, value: &Value) -> Self {
         Self::new(field, "FieldValueNotFound", format!("Not found: {}", shown(value)))

@@ -33,6 +33,16 @@ impl Validator {
     /// Why the API server would refuse the value; nothing when it would take it. With the `old` value, what an update
     /// leaves as it was is not held against it (ratcheting), and transition rules see `oldSelf`.
     pub fn validate(&self, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+        self.validate_telling(value, old, &mut Vec::new())
+    }
+
+    /// As `validate`; the rules that what was left as it was breaks are told in `warnings`.
+    pub fn validate_telling(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Vec<Cause> {
         let mut causes = Vec::new();
         self.root.check(value, old, "", &mut causes);
         metadata::validate_embedded(&self.schema, value, &mut causes);
@@ -54,7 +64,7 @@ impl Validator {
                  correct the existing errors to complete validation",
             ));
         } else {
-            cel::validate(&self.root, value, old, &mut causes);
+            cel::validate(&self.root, value, old, &mut causes, warnings);
         }
         causes
     }

@@ -256,7 +256,7 @@ impl ApiServer {
             let bump = i64::from(counts);
             object["metadata"]["generation"] = (generation + bump).into();
         }
-        let mut causes = rules::update(kind, live, &object, subresource);
+        let mut causes = rules::update(kind, live, &object, subresource, &mut request.warnings);
         if request.is_patch && !uid.is_empty() && uid != metadata_text(live, "uid") {
             // The registry and the strategy look at it, both.
             let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");

@@ -1,12 +1,14 @@
-//! Configurations of webhooks and admission policies.
+//! Configurations of webhooks and bindings of admission policies; `policy` has the policies.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::sandbox::validation::{cel::engine::Expression, names, selector};
+use crate::sandbox::validation::cel::written::PolicyExpressions;
+use crate::sandbox::validation::{names, selector};
 
 use super::check::{Check, each, is_empty, join, list, text};
+use super::policy;
 
 const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const SCOPES: &[&str] = &["*", "Cluster", "Namespaced"];
@@ -61,7 +63,7 @@ fn webhook(hook: &Value, path: &str, check: &mut Check) {
         rule_with_operations(rule, &path, check);
     }
     client(&hook["clientConfig"], &join(path, "clientConfig"), check);
-    match_conditions(hook, path, check);
+    policy::match_conditions(hook, path, &PolicyExpressions::new(false, false), check);
 }
 
 fn client(client: &Value, path: &str, check: &mut Check) {
@@ -205,75 +207,7 @@ fn resources(rule: &Value, path: &str, check: &mut Check) {
     }
 }
 
-fn match_conditions(value: &Value, path: &str, check: &mut Check) {
-    let mut known = BTreeSet::new();
-    for (condition, path) in each(value, "matchConditions", path) {
-        let name = text(condition, "name");
-        if name.is_empty() {
-            check.required(&join(&path, "name"), "");
-        } else {
-            check.syntax(&join(&path, "name"), name, names::qualified_name(name));
-            if !known.insert(name.to_owned()) {
-                check.duplicate(&join(&path, "name"), &name.into());
-            }
-        }
-        expression(condition, "", &path, check);
-    }
-}
-
-fn expression(value: &Value, absent: &str, path: &str, check: &mut Check) {
-    let source = text(value, "expression").trim();
-    let path = join(path, "expression");
-    if source.is_empty() {
-        check.required(&path, absent);
-    } else if let Some(why) = Expression::new(source).broken() {
-        check.invalid(&path, &value["expression"], format!("compilation failed: {why}"));
-    }
-}
-
-pub(super) fn policy(object: &Value, check: &mut Check) {
-    const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
-    let spec = &object["spec"];
-    check.one_of(spec, "failurePolicy", "spec", &["Fail", "Ignore"]);
-    if spec["matchConstraints"].is_null() {
-        check.required("spec.matchConstraints", "");
-    } else {
-        match_resources(&spec["matchConstraints"], "spec.matchConstraints", true, check);
-    }
-    match_conditions(spec, "spec", check);
-    if is_empty(&spec["validations"]) && is_empty(&spec["auditAnnotations"]) {
-        let detail = "validations or auditAnnotations must contain at least one item";
-        check.required("spec.validations", detail);
-        check.required("spec.auditAnnotations", detail);
-    }
-    for (variable, path) in each(spec, "variables", "spec") {
-        let name = text(variable, "name");
-        let mut letters = name.chars();
-        let identifier = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-            && letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if name.is_empty() {
-            check.required(&join(&path, "name"), "name is not specified");
-        } else if !identifier {
-            check.invalid(&join(&path, "name"), &name.into(), "must be a valid CEL identifier");
-        }
-        expression(variable, "expression is not specified", &path, check);
-    }
-    for (validation, path) in each(spec, "validations", "spec") {
-        expression(validation, "expression is not specified", &path, check);
-        if text(validation, "message").trim().contains('\n') {
-            let detail = "must not contain line breaks";
-            check.invalid(&join(&path, "message"), &validation["message"], detail);
-        }
-        if let Some(reason) = validation["reason"].as_str()
-            && !REASONS.contains(&reason)
-        {
-            // Upstream's list leaves `Unauthorized` out, which it takes.
-            check.unsupported(&join(&path, "reason"), &reason.into(), &REASONS[..3]);
-        }
-    }
-}
-
-fn match_resources(value: &Value, path: &str, needs_rules: bool, check: &mut Check) {
+pub(super) fn match_resources(value: &Value, path: &str, needs_rules: bool, check: &mut Check) {
     for field in ["namespaceSelector", "objectSelector"] {
         selector::validate(&value[field], &join(path, field), &mut check.causes);
     }

@@ -14,8 +14,10 @@ mod container;
 mod definition;
 mod networking;
 mod pod;
+mod policy;
 mod rbac;
 mod resources;
+mod schema_cel;
 mod schema_rules;
 mod service;
 mod small;
@@ -69,7 +71,7 @@ static TABLE: &[Row] = &[
     row(ADMISSION, "MutatingAdmissionPolicy", small::mutating_policy, free),
     row(ADMISSION, "MutatingAdmissionPolicyBinding", small::mutating_binding, free),
     row(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks, free),
-    row(ADMISSION, "ValidatingAdmissionPolicy", admission::policy, free),
+    row(ADMISSION, "ValidatingAdmissionPolicy", policy::policy, free),
     row(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::binding, free),
     row(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks, free),
     Row {

@@ -1,12 +1,12 @@
-//! What the schema of a CustomResourceDefinition may not say: the rules of structural schemas, of list types, of defaults and
-//! of CEL rules.
+//! What the schema of a CustomResourceDefinition may not say: the rules of structural schemas, of list types and of
+//! defaults; `schema_cel` has those of CEL rules.
 
 use serde_json::Value;
 
 use crate::sandbox::validation::Cause;
-use crate::sandbox::validation::cel::engine::Expression;
 
 use super::check::{Check, join, list, text};
+use super::schema_cel;
 
 /// Checks one node of a schema; its children are the caller's.
 pub(super) fn node(schema: &Value, path: &str, root: bool, check: &mut Check) {
@@ -43,14 +43,20 @@ pub(super) fn node(schema: &Value, path: &str, root: bool, check: &mut Check) {
 
 /// Checks the defaults and the CEL rules of a whole schema; asked only of a structural one.
 pub(super) fn contents(schema: &Value, path: &str, check: &mut Check) {
+    let before = check.causes.len();
+    defaults(schema, path, check);
+    let compile = check.causes.len() == before;
+    schema_cel::rules(schema, path, compile, check);
+}
+
+fn defaults(schema: &Value, path: &str, check: &mut Check) {
     default(schema, path, check);
-    rules(schema, path, check);
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        contents(child, &format!("{path}.properties[{name}]"), check);
+        defaults(child, &format!("{path}.properties[{name}]"), check);
     }
     for field in ["items", "additionalProperties"] {
         if schema[field].is_object() {
-            contents(&schema[field], &join(path, field), check);
+            defaults(&schema[field], &join(path, field), check);
         }
     }
 }
@@ -117,58 +123,6 @@ fn default(schema: &Value, path: &str, check: &mut Check) {
         let path = join(path, "default");
         check.causes.push(Cause::type_invalid(&path, &format!("\"{found}\""), detail));
     }
-}
-
-const REASONS: &[&str] =
-    &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-
-fn rules(schema: &Value, path: &str, check: &mut Check) {
-    for (at, rule) in list(&schema["x-kubernetes-validations"]).iter().enumerate() {
-        let path = format!("{path}.x-kubernetes-validations[{at}]");
-        let source = text(rule, "rule");
-        let shown = shown(rule);
-        if source.trim().is_empty() {
-            check.required(&join(&path, "rule"), "rule is not specified");
-            continue;
-        }
-        let expression = Expression::new(source);
-        if let Some(why) = expression.broken() {
-            let detail = format!("compilation failed: {why}");
-            check.invalid_shown(&join(&path, "rule"), &shown, &detail);
-        }
-        let message = text(rule, "message");
-        if message.contains(['\n', '\r']) {
-            check.invalid(&join(&path, "message"), &message.into(), "must not contain line breaks");
-        }
-        let by = text(rule, "messageExpression");
-        if by.parse::<f64>().is_ok() || ["true", "false"].contains(&by) {
-            let detail = "messageExpression must evaluate to a string";
-            check.invalid_shown(&join(&path, "messageExpression"), &shown, detail);
-        }
-        check.one_of(rule, "reason", &path, REASONS);
-        let field = text(rule, "fieldPath");
-        if !field.is_empty() && !refers(schema, field) {
-            check.invalid(&join(&path, "fieldPath"), &field.into(), "must be a valid path");
-        }
-        if !rule["optionalOldSelf"].is_null() && !expression.uses("oldSelf") {
-            let detail = "may not be set if oldSelf is not used in rule";
-            check.invalid(&join(&path, "optionalOldSelf"), &rule["optionalOldSelf"], detail);
-        }
-    }
-}
-
-/// A rule as the API server's Go struct prints.
-fn shown(rule: &Value) -> String {
-    let text = |field: &str| Value::from(text(rule, field)).to_string();
-    format!(
-        "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
-        text("rule"),
-        text("message"),
-        text("messageExpression"),
-        rule["reason"],
-        text("fieldPath"),
-        rule["optionalOldSelf"],
-    )
 }
 
 /// Whether a path like `.spec.a` leads to a field of the schema.

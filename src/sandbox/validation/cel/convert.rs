@@ -11,32 +11,8 @@ use serde_json::Value;
 use crate::sandbox::schema::{Schema, SchemaType};
 
 use super::super::format::go_duration_nanos;
+use super::check::escape;
 use super::engine;
-
-/// Words of the language that a field's name must not be.
-const RESERVED: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// The value as `self`. Of an object's own metadata rules see the name alone.
 pub(super) fn to_cel(value: &Value, schema: &Schema, root: bool) -> Cel {
@@ -111,16 +87,7 @@ pub(super) fn key_of(schema: &Schema, name: &str) -> String {
     if schema.additional.is_some() && !schema.properties.contains_key(name) {
         return name.to_owned();
     }
-    if RESERVED.contains(&name) {
-        return format!("__{name}__");
-    }
-    if !name.contains(['.', '-', '/']) && !name.contains("__") {
-        return name.to_owned();
-    }
-    name.replace("__", "__underscores__")
-        .replace('.', "__dot__")
-        .replace('-', "__dash__")
-        .replace('/', "__slash__")
+    escape(name).unwrap_or_else(|| name.to_owned())
 }
 
 /// A field of a converted object.

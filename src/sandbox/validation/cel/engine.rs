@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use kube_cel::KubeCelExt;
 use kube_cel::cel::objects::{Key, Map, OptionalValue};
-use kube_cel::cel::{Context, ExecutionError, Program, Value};
+use kube_cel::cel::parser::Parser;
+use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value};
 
-use super::culprit;
+use super::{culprit, syntax};
 
 thread_local! {
     /// All functions are registered once per thread; every evaluation is a scope below.
@@ -63,39 +64,41 @@ impl Variables {
 
 /// A compiled expression, or why it is none.
 pub struct Expression {
-    program: Result<Program, String>,
+    tree: Result<IdedExpr, String>,
 }
 
 impl Expression {
     /// Compiles; a failure is told by `broken` and by every evaluation.
     pub fn new(source: &str) -> Self {
-        Self {
-            program: Program::compile(source)
+        let tree = match syntax::own_tree(source) {
+            Some(tree) => Ok(tree),
+            None => Parser::new()
+                .parse(source)
                 .map_err(|error| error.to_string().replace("\n|", "\n |")),
-        }
+        };
+        Self { tree }
     }
 
     /// Why it does not compile.
     pub fn broken(&self) -> Option<String> {
-        self.program.as_ref().err().cloned()
+        self.tree.as_ref().err().cloned()
     }
 
     /// Whether the expression names a variable.
     pub fn uses(&self, variable: &str) -> bool {
-        self.program.as_ref().is_ok_and(|program| program.references().has_variable(variable))
+        self.tree.as_ref().is_ok_and(|tree| tree.references().has_variable(variable))
     }
 
     /// Its value, or the error in Go's words.
     pub fn evaluate(&self, variables: &Variables) -> Result<Value, String> {
-        let program = self.program.as_ref().map_err(Clone::clone)?;
+        let tree = self.tree.as_ref().map_err(Clone::clone)?;
         FUNCTIONS.with(|functions| {
             let mut scope = functions.new_inner_scope();
             for (name, value) in &variables.values {
                 scope.add_variable_from_value(*name, value.clone());
             }
-            program
-                .execute(&scope)
-                .map_err(|error| error_text(&culprit::of(program.expression(), &scope, error)))
+            Value::resolve(tree, &scope)
+                .map_err(|error| error_text(&culprit::of(tree, &scope, error)))
         })
     }
 

@@ -1,11 +1,15 @@
 //! The CEL rules of a CRD (`x-kubernetes-validations`).
 //!
 //! A rule is compiled when it is first run, once. A value is converted for CEL where the first rule above it needs it;
-//! rules below share the pieces. `engine` holds what rules and admission policies have in common.
+//! rules below share the pieces. `engine` holds what rules and admission policies have in common; `written` says what is
+//! wrong with expressions before they run, with `syntax` and `check`.
 
+mod check;
 pub(super) mod convert;
 mod culprit;
 pub mod engine;
+mod syntax;
+pub mod written;
 
 use std::sync::OnceLock;
 
@@ -84,14 +88,21 @@ impl Rule {
     }
 }
 
-/// Runs the rules of the whole schema on an object.
-pub(super) fn validate(root: &Node, value: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
-    let mut run = Run { causes };
+/// Runs the rules of the whole schema on an object. What breaks a rule as it did before is let pass with a warning.
+pub(super) fn validate(
+    root: &Node,
+    value: &Value,
+    old: Option<&Value>,
+    causes: &mut Vec<Cause>,
+    warnings: &mut Vec<String>,
+) {
+    let mut run = Run { causes, warnings };
     run.node(root, Place { value, old, cel: None, old_cel: None, path: String::new(), root: true });
 }
 
 struct Run<'a> {
     causes: &'a mut Vec<Cause>,
+    warnings: &'a mut Vec<String>,
 }
 
 /// A value with what it was, both also for CEL once something above had to convert them.
@@ -177,9 +188,7 @@ impl Run<'_> {
         let unchanged = place.old == Some(place.value);
         for rule in &node.rules {
             let compiled = rule.compiled();
-            if unchanged && !compiled.uses_old_self {
-                continue;
-            }
+            let is_ratcheted = unchanged && !compiled.uses_old_self;
             let found = if rule.optional_old_self {
                 let mut variables = engine::Variables::new();
                 variables.add("self", place.cel.clone().unwrap_or(cel::Value::Null));
@@ -204,6 +213,7 @@ impl Run<'_> {
             };
             match found {
                 Ok(()) => {}
+                Err((_, None)) if is_ratcheted => {}
                 Err((why, None)) => {
                     let detail = if why.starts_with("no such overload") {
                         format!(
@@ -217,26 +227,33 @@ impl Run<'_> {
                     let shown = format!("\"{}\"", type_name(node.schema.kind));
                     self.causes.push(Cause::invalid_shown(&place.path, &shown, detail));
                 }
-                Err((_, Some(message))) => self.refuse(rule, place, &message),
+                Err((_, Some(message))) => {
+                    let cause = refusal(rule, place, &message);
+                    if is_ratcheted {
+                        self.warnings.push(cause.to_string());
+                    } else {
+                        self.causes.push(cause);
+                    }
+                }
             }
         }
     }
+}
 
-    fn refuse(&mut self, rule: &Rule, place: &Place<'_>, message: &str) {
-        let path = format!("{}{}", place.path, rule.field_path.as_deref().unwrap_or_default());
-        let path = path.strip_prefix('.').unwrap_or(&path);
-        self.causes.push(match rule.reason.as_deref() {
-            Some("FieldValueForbidden") => Cause::forbidden(path, message),
-            Some("FieldValueRequired") => Cause::required(path, message),
-            Some("FieldValueDuplicate") => match place.value {
-                Value::Object(_) | Value::Array(_) => Cause::duplicate_without_value(path),
-                value => Cause::duplicate(path, value),
-            },
-            Some(_) | None => match place.value {
-                Value::Object(_) | Value::Array(_) => Cause::invalid_without_value(path, message),
-                value => Cause::invalid_shown(path, &shown(value), message),
-            },
-        });
+fn refusal(rule: &Rule, place: &Place<'_>, message: &str) -> Cause {
+    let path = format!("{}{}", place.path, rule.field_path.as_deref().unwrap_or_default());
+    let path = path.strip_prefix('.').unwrap_or(&path);
+    match rule.reason.as_deref() {
+        Some("FieldValueForbidden") => Cause::forbidden(path, message),
+        Some("FieldValueRequired") => Cause::required(path, message),
+        Some("FieldValueDuplicate") => match place.value {
+            Value::Object(_) | Value::Array(_) => Cause::duplicate_without_value(path),
+            value => Cause::duplicate(path, value),
+        },
+        Some(_) | None => match place.value {
+            Value::Object(_) | Value::Array(_) => Cause::invalid_without_value(path, message),
+            value => Cause::invalid_shown(path, &shown(value), message),
+        },
     }
 }
 
