@@ -29,10 +29,10 @@ const MISSING: &[&str] = &[
     "conversion of custom objects by webhook: only the strategy None converts",
     "changes by mutating webhooks and MutatingAdmissionPolicies",
     "admission webhooks at a URL, and what webhooks of other Services than istiod's and MetalLB's say",
-    "the `authorizer` variable of admission policies, and type checks and cost limits of CEL expressions",
-    "component statuses, OpenAPI v2, answers in protobuf or CBOR",
+    "the `authorizer` variable of admission policies; in CEL, sortBy and loops over two variables",
+    "component statuses, answers in protobuf or CBOR",
     "priority and fairness: flow schemas are stored, no request waits",
-    "signers of CertificateSigningRequests, allocation of devices, what lies in persistent volumes",
+    "signers of CertificateSigningRequests beside those of kubernetes.io, allocation of devices, what lies in persistent volumes",
     "image pulls, node kernels, CNI plugins, cloud load balancers",
 ];
 
