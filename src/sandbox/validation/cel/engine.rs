@@ -8,7 +8,7 @@ use kube_cel::cel::objects::{Key, Map, OptionalValue};
 use kube_cel::cel::parser::Parser;
 use kube_cel::cel::{Context, ExecutionError, IdedExpr, Value};
 
-use super::{culprit, syntax};
+use super::{culprit, stack, syntax};
 
 thread_local! {
     /// All functions are registered once per thread; every evaluation is a scope below.
@@ -65,18 +65,27 @@ impl Variables {
 /// A compiled expression, or why it is none.
 pub struct Expression {
     tree: Result<IdedExpr, String>,
+    /// Its evaluation needs room.
+    is_high: bool,
 }
 
 impl Expression {
     /// Compiles; a failure is told by `broken` and by every evaluation.
     pub fn new(source: &str) -> Self {
-        let tree = match syntax::own_tree(source) {
-            Some(tree) => Ok(tree),
-            None => Parser::new()
-                .parse(source)
-                .map_err(|error| error.to_string().replace("\n|", "\n |")),
-        };
-        Self { tree }
+        let compiled = stack::with_room(stack::is_long(source), || {
+            let tree = match syntax::own_tree(source) {
+                Err(why) => Err(why),
+                Ok(Some(own)) if own.is_needed => Ok(own.tree),
+                // Its parser does not go as deep as cel-go's.
+                Ok(Some(own)) => Ok(Parser::new().parse(source).unwrap_or(own.tree)),
+                Ok(None) => Parser::new()
+                    .parse(source)
+                    .map_err(|error| error.to_string().replace("\n|", "\n |")),
+            };
+            let is_high = tree.as_ref().is_ok_and(stack::is_high);
+            Self { tree, is_high }
+        });
+        compiled.unwrap_or_else(|why| Self { tree: Err(why), is_high: false })
     }
 
     /// Why it does not compile.
@@ -92,14 +101,16 @@ impl Expression {
     /// Its value, or the error in Go's words.
     pub fn evaluate(&self, variables: &Variables) -> Result<Value, String> {
         let tree = self.tree.as_ref().map_err(Clone::clone)?;
-        FUNCTIONS.with(|functions| {
-            let mut scope = functions.new_inner_scope();
-            for (name, value) in &variables.values {
-                scope.add_variable_from_value(*name, value.clone());
-            }
-            Value::resolve(tree, &scope)
-                .map_err(|error| error_text(&culprit::of(tree, &scope, error)))
-        })
+        stack::with_room(self.is_high, || {
+            FUNCTIONS.with(|functions| {
+                let mut scope = functions.new_inner_scope();
+                for (name, value) in &variables.values {
+                    scope.add_variable_from_value(*name, value.clone());
+                }
+                Value::resolve(tree, &scope)
+                    .map_err(|error| error_text(&culprit::of(tree, &scope, error)))
+            })
+        })?
     }
 
     /// Its value as a condition.

@@ -8,6 +8,7 @@ mod check;
 pub(super) mod convert;
 mod culprit;
 pub mod engine;
+mod stack;
 mod syntax;
 pub mod written;
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::check::{self, Checked, Declared, Environment, Refused, Type};
 use super::engine::Expression;
+use super::stack;
 
 /// What was found of an expression, unless it cannot be checked.
 fn compile(source: &str, environment: &Environment) -> Result<Option<Checked>, String> {
-    match check::check(source, environment) {
+    match stack::with_room(stack::is_long(source), || check::check(source, environment))? {
         Ok(checked) => Ok(Some(checked)),
         Err(Refused::Why(why)) => Err(why),
         Err(Refused::Syntax) => Expression::new(source).broken().map_or(Ok(None), Err),

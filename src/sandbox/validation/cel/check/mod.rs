@@ -16,6 +16,7 @@ mod unify;
 
 use std::collections::BTreeMap;
 
+use super::stack;
 use super::syntax::{self, Failure, Parsed, Source};
 pub(super) use declared::{Declared, escape};
 pub(super) use types::Type;
@@ -51,7 +52,9 @@ impl Checked {
 
     /// What it costs at most to run it on values of a schema.
     pub(super) fn max_cost(&self, schema: &Declared) -> u64 {
-        cost::estimate(&self.parsed.tree, &self.found, schema).max
+        let tree = &self.parsed.tree;
+        let estimate = || cost::estimate(tree, &self.found, schema).max;
+        stack::with_room(stack::is_high(tree), estimate).unwrap_or(u64::MAX)
     }
 
     /// Whether it names a variable.
@@ -74,6 +77,7 @@ pub(super) fn check(text: &str, environment: &Environment) -> Result<Checked, Re
     let parsed = syntax::parse(&source).map_err(|failure| match failure {
         Failure::Syntax => Refused::Syntax,
         Failure::Issues(issues) => Refused::Why(source.show(issues)),
+        Failure::Limit(why) => Refused::Why(Source::show_limit(&why)),
     })?;
     let mut found = checker::check(&parsed, environment);
     if found.issues.is_empty() {

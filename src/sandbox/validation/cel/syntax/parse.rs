@@ -4,7 +4,7 @@ use kube_cel::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectE
 
 use super::macros;
 use super::token::{Kind, Token};
-use super::{Failure, Issue, Parsed};
+use super::{Failure, Issue, Parsed, children};
 
 /// Words that are no names.
 const RESERVED: &[&str] = &[
@@ -41,7 +41,7 @@ const RELATIONS: &[(&str, &str)] = &[
 const SUMS: &[(&str, &str)] = &[("+", operators::ADD), ("-", operators::SUBSTRACT)];
 const PRODUCTS: &[(&str, &str)] =
     &[("*", operators::MULTIPLY), ("/", operators::DIVIDE), ("%", operators::MODULO)];
-/// How deep expressions are nested at most.
+/// How deep expressions are nested at most, and how high their trees are: a chain of fields or sums is as high as it is long.
 const MAX_DEPTH: usize = 250;
 
 /// Builds the tree.
@@ -49,6 +49,13 @@ pub(super) fn parse(tokens: Vec<Token>) -> Result<Parsed, Failure> {
     let mut parser =
         Parser { tokens, at: 0, depth: 0, nodes: Nodes::default(), issues: Vec::new() };
     let tree = parser.expression().filter(|_| parser.kind() == &Kind::End);
+    if parser.nodes.too_high {
+        return Err(Failure::Limit("max recursion depth exceeded".to_owned()));
+    }
+    if parser.depth > MAX_DEPTH {
+        let what = format!("expression recursion limit exceeded: {MAX_DEPTH}");
+        return Err(Failure::Limit(what));
+    }
     match tree {
         None => Err(Failure::Syntax),
         Some(tree) if parser.issues.is_empty() => Ok(Parsed { tree, places: parser.nodes.places }),
@@ -56,10 +63,13 @@ pub(super) fn parse(tokens: Vec<Token>) -> Result<Parsed, Failure> {
     }
 }
 
-/// Gives nodes their ids and keeps their places.
+/// Gives nodes their ids, and keeps their places and heights.
 #[derive(Default)]
 pub(super) struct Nodes {
     places: Vec<usize>,
+    heights: Vec<usize>,
+    /// A node was too high and is left out: whoever walks over the tree must not run out of stack.
+    too_high: bool,
 }
 
 impl Nodes {
@@ -67,13 +77,34 @@ impl Nodes {
         if self.places.is_empty() {
             // The crate's ids start at one.
             self.places.push(0);
+            self.heights.push(0);
         }
         self.places.push(place);
+        self.heights.push(0);
         (self.places.len() - 1) as u64
     }
 
     pub(super) fn node(&mut self, place: usize, expr: Expr) -> IdedExpr {
-        IdedExpr { id: self.id(place), expr }
+        let height = 1 + self.highest_below(&expr);
+        let id = self.id(place);
+        if height > MAX_DEPTH {
+            self.too_high = true;
+            return IdedExpr { id, expr: Expr::Literal(LiteralValue::Null) };
+        }
+        if let Some(last) = self.heights.last_mut() {
+            *last = height;
+        }
+        IdedExpr { id, expr }
+    }
+
+    /// The height of the highest part of an expression.
+    fn highest_below(&self, expr: &Expr) -> usize {
+        let of = |node: &IdedExpr| {
+            let at = usize::try_from(node.id).ok();
+            at.and_then(|at| self.heights.get(at).copied()).unwrap_or_default()
+        };
+        let highest = children(expr).into_iter().map(of).max();
+        highest.unwrap_or_default()
     }
 
     pub(super) fn call(&mut self, place: usize, name: &str, args: Vec<IdedExpr>) -> IdedExpr {

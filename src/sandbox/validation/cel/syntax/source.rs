@@ -38,6 +38,11 @@ impl Source {
         shown.join("\n")
     }
 
+    /// An error of the whole, which has no place.
+    pub(in super::super) fn show_limit(why: &str) -> String {
+        format!("ERROR: <input>:-1:0: {why}")
+    }
+
     fn show_one(&self, issue: &Issue) -> String {
         let before = &self.letters[..issue.place.min(self.letters.len())];
         let line = 1 + before.iter().filter(|letter| **letter == '\n').count();
