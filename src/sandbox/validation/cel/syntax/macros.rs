@@ -329,8 +329,11 @@ impl Macros<'_> {
         Ok(self.bind(SORTED, target, sorted))
     }
 
-    /// The same with ids of its own, at the same places.
+    /// The same with ids of its own, at the same places; nothing, where the tree has become too large.
     fn copy(&mut self, original: &IdedExpr) -> IdedExpr {
+        if self.nodes.are_too_many() {
+            return self.node(Expr::Unspecified);
+        }
         let mut copied = original.clone();
         self.renew(&mut copied);
         copied

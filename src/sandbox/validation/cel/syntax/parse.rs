@@ -44,6 +44,9 @@ const PRODUCTS: &[(&str, &str)] =
 /// How deep expressions are nested at most, and how high their trees are: a chain of fields or sums is as high as it is long.
 const MAX_DEPTH: usize = 250;
 
+/// How many nodes a tree has at most before parts of it are copied.
+const MAX_NODES: usize = 100_000;
+
 /// Builds the tree.
 pub(super) fn parse(tokens: Vec<Token>) -> Result<Parsed, Failure> {
     let mut parser =
@@ -82,6 +85,13 @@ impl Nodes {
         self.places.push(place);
         self.heights.push(0);
         (self.places.len() - 1) as u64
+    }
+
+    /// Whether there are so many that none may be copied any more: each `optMap` of a chain doubles what stands before it.
+    pub(super) fn are_too_many(&mut self) -> bool {
+        let too_many = self.places.len() > MAX_NODES;
+        self.too_high |= too_many;
+        too_many
     }
 
     pub(super) fn node(&mut self, place: usize, expr: Expr) -> IdedExpr {
