@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::expressions;
 use super::http1::{self, Parts};
 use super::http2;
 use super::objects;
@@ -242,6 +243,15 @@ impl Insider {
     }
 
     fn parts(&self, random: &mut Random) -> Parts {
+        if random.chance(8) {
+            let (collection, object) = expressions::object(random);
+            return Parts {
+                method: "POST".to_owned(),
+                path: format!("{collection}?dryRun=All&meant"),
+                headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+                body: object.to_string().into_bytes(),
+            };
+        }
         let mut object = self.objects[random.below(self.objects.len())].clone();
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let resource =

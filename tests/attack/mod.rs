@@ -5,6 +5,7 @@
 //! Everything follows from a seed: `random` makes the numbers, `tls`, `http1`, `http2`, `inside`, `streams` what is sent,
 //! `outside` the credentials, `served` the process and the checks.
 
+mod expressions;
 mod http1;
 mod http2;
 mod inside;
