@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::images::{self, Program};
 use super::process::Process;
@@ -313,11 +314,10 @@ impl Container {
     }
 
     fn start(&mut self, around: &Surroundings<'_>) {
-        self.id = format!(
-            "containerd://{}{}",
-            around.api.random_uid().replace('-', ""),
-            around.api.random_uid().replace('-', "")
-        );
+        // Made of what the container is, and not drawn: of pods that start at the same moment none comes first.
+        let (namespace, pod) = object::key(around.pod);
+        let whose = format!("{namespace}/{pod}/{}/{}", self.name, self.restarts);
+        self.id = format!("containerd://{}", hex::encode(Sha256::digest(whose)));
         self.started_at = object::now(around.api);
         around.event("Normal", "Created", "Container created");
         around.event("Normal", "Started", "Container started");

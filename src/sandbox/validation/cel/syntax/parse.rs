@@ -45,7 +45,7 @@ const PRODUCTS: &[(&str, &str)] =
 const MAX_DEPTH: usize = 250;
 
 /// How many nodes a tree has at most before parts of it are copied.
-const MAX_NODES: usize = 100_000;
+const MAX_NODES: usize = 20_000;
 
 /// Builds the tree.
 pub(super) fn parse(tokens: Vec<Token>) -> Result<Parsed, Failure> {
