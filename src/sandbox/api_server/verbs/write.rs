@@ -248,6 +248,8 @@ impl ApiServer {
         let write =
             Write { kind, live: Some(live), object: None, operation: "UPDATE", subresource };
         admission::mutate(self, write, &mut object, request)?;
+        // Before it is compared: an empty list is no change to none.
+        as_stored(kind, &mut object);
         let generation = live["metadata"]["generation"].as_i64();
         if let Some(generation) = generation {
             // Being bound to a node is no change of what the pod asks for.
@@ -269,7 +271,6 @@ impl ApiServer {
         if subresource.is_empty() {
             request.warnings.extend(pod_warnings::warnings(kind, &object));
         }
-        as_stored(kind, &mut object);
         ssa::keep_timestamps(live, &mut object);
         object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
         if object == **live {
