@@ -9,6 +9,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::AttributeTypeAndValue;
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -204,4 +208,41 @@ fn extended_key_usage(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
         "netscape sgc" => ExtendedKeyUsagePurpose::Other(vec![2, 16, 840, 1, 113_730, 4, 1]),
         _ => return None,
     })
+}
+
+/// What a request says of whom it is for.
+#[derive(Default)]
+pub struct Subject {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+    /// How many names of each kind: DNS, IP, mail, URI.
+    pub names: [usize; 4],
+}
+
+impl Subject {
+    /// From a request in PEM; `None` for what is no request.
+    pub fn of(pem: &[u8]) -> Option<Self> {
+        let (_, part) = x509_parser::pem::parse_x509_pem(pem).ok()?;
+        let (_, request) = X509CertificationRequest::from_der(&part.contents).ok()?;
+        let found = &request.certification_request_info.subject;
+        let text = |part: &AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
+        let mut names = [0; 4];
+        for extension in request.requested_extensions().into_iter().flatten() {
+            let ParsedExtension::SubjectAlternativeName(found) = extension else { continue };
+            for name in &found.general_names {
+                match name {
+                    GeneralName::DNSName(_) => names[0] += 1,
+                    GeneralName::IPAddress(_) => names[1] += 1,
+                    GeneralName::RFC822Name(_) => names[2] += 1,
+                    GeneralName::URI(_) => names[3] += 1,
+                    _ => {}
+                }
+            }
+        }
+        Some(Self {
+            common_name: found.iter_common_name().find_map(text).unwrap_or_default(),
+            organizations: found.iter_organization().filter_map(text).collect(),
+            names,
+        })
+    }
 }

@@ -220,8 +220,7 @@ pub(super) fn gives_no_more_than_it_has(
     request: &Request,
 ) -> Result<(), Status> {
     let Some(object) = write.object.filter(|_| write.kind.group == RBAC) else { return Ok(()) };
-    let user =
-        User { name: request.user.clone(), groups: request.groups.clone(), ..User::default() };
+    let user = request.as_user();
     let access = Access {
         verb: write.operation.to_ascii_lowercase(),
         namespace: metadata_text(object, "namespace").to_owned(),

@@ -45,6 +45,7 @@ use self::kinds::{Kind, Kinds};
 use self::random::Random;
 pub(crate) use self::status::group_resource;
 use super::api::{Control, Nodes, Status};
+use super::authz::User;
 use super::faults::Faults;
 use super::store::{Store, StoredObject};
 use crate::base::clock::Clock as _;
@@ -113,6 +114,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Who asks, as authorization sees it.
+    fn as_user(&self) -> User {
+        User { name: self.user.clone(), groups: self.groups.clone(), ..User::default() }
+    }
+
     /// A controller's request.
     pub(crate) fn internal(manager: &str) -> Self {
         Self {

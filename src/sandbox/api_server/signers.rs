@@ -4,14 +4,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::prelude::FromDer as _;
 
 use super::extensions::Write;
 use super::kinds::metadata_text;
 use super::{ApiServer, Request, status};
 use crate::sandbox::api::Status;
-use crate::sandbox::authz::{self, Access, User};
+use crate::sandbox::authz::{self, Access};
+use crate::sandbox::certificates::Subject;
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
@@ -61,8 +60,7 @@ fn signs(object: &Value, live: Option<&Value>) -> bool {
 
 /// Whether the user may do that with a signer, or with all of its domain.
 fn may(server: &ApiServer, request: &Request, verb: &str, signer: &str) -> bool {
-    let user =
-        User { name: request.user.clone(), groups: request.groups.clone(), ..User::default() };
+    let user = request.as_user();
     let domain = signer.split_once('/').map_or(signer, |(domain, _)| domain);
     [signer.to_owned(), format!("{domain}/*")].into_iter().any(|name| {
         let access = Access {
@@ -79,10 +77,6 @@ fn may(server: &ApiServer, request: &Request, verb: &str, signer: &str) -> bool 
 /// Whether the requested subject is of the group whose members may do everything.
 fn asks_for_masters(object: &Value) -> bool {
     let text = object["spec"]["request"].as_str().unwrap_or_default();
-    let bytes = BASE64.decode(text).unwrap_or_default();
-    let Ok((_, part)) = x509_parser::pem::parse_x509_pem(&bytes) else { return false };
-    X509CertificationRequest::from_der(&part.contents).is_ok_and(|(_, request)| {
-        let mut groups = request.certification_request_info.subject.iter_organization();
-        groups.any(|group| group.as_str() == Ok(authz::MASTERS))
-    })
+    let subject = Subject::of(&BASE64.decode(text).unwrap_or_default());
+    subject.is_some_and(|subject| subject.organizations.iter().any(|group| group == authz::MASTERS))
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::kinds::EVENTS;
 use super::object;
 use crate::base::clock::Clock as _;
-use crate::sandbox::api::{Api, Changed, Controller, EventType, Requeue, Resource, Status};
+use crate::sandbox::api::{Api, Changed, Controller, EventType, Requeue, Status};
 
 const TTL: Duration = Duration::from_secs(3_600);
 
@@ -22,18 +23,13 @@ pub(super) struct EventTtl {
     last: BTreeMap<(String, String), Timestamp>,
 }
 
-fn events() -> Resource {
-    Resource::new("", "v1", "events")
-}
-
 impl Controller for EventTtl {
     fn name(&self) -> &'static str {
         "event-ttl"
     }
 
     fn keys(&self, _api: &dyn Api, change: &Changed) -> Vec<(String, String)> {
-        let resource = &change.resource;
-        if resource.plural != "events" || !resource.group.is_empty() {
+        if change.resource != *EVENTS {
             return Vec::new();
         }
         match change.event {
@@ -56,7 +52,7 @@ impl Controller for EventTtl {
             }
             self.last.remove(&key);
             // Somebody may have deleted it before.
-            match api.delete(&events(), &key.0, &key.1, "Background") {
+            match api.delete(&EVENTS, &key.0, &key.1, "Background") {
                 Err(refused) if refused.code != 404 => return Err(refused),
                 Ok(()) | Err(_) => {}
             }

@@ -11,6 +11,10 @@ macro_rules! collections {
 }
 
 collections! {
+    /// `events`
+    EVENTS = ("", "v1", "events");
+    /// `certificatesigningrequests.certificates.k8s.io`
+    SIGNING_REQUESTS = ("certificates.k8s.io", "v1", "certificatesigningrequests");
     /// `pods`
     PODS = ("", "v1", "pods");
     /// `nodes`

@@ -7,15 +7,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::FromDer as _;
-use x509_parser::x509::AttributeTypeAndValue;
 
+use super::kinds::SIGNING_REQUESTS;
 use super::{MANAGER, object};
 use crate::base::clock::Clock as _;
-use crate::sandbox::api::{Api, Changed, Controller, Requeue, Resource, Status};
-use crate::sandbox::certificates::Authority;
+use crate::sandbox::api::{Api, Changed, Controller, Requeue, Status};
+use crate::sandbox::certificates::{Authority, Subject};
 
 /// How long a certificate is valid for which nothing shorter was asked (`--cluster-signing-duration`).
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -32,31 +29,25 @@ impl Signer {
     }
 }
 
-fn requests() -> Resource {
-    Resource::new("certificates.k8s.io", "v1", "certificatesigningrequests")
-}
-
-/// Whether a condition of the type is there.
-fn has(request: &Value, condition: &str) -> bool {
-    object::items(&request["status"], "conditions").iter().any(|found| found["type"] == condition)
-}
-
 impl Controller for Signer {
     fn name(&self) -> &'static str {
         "certificate-csrsigning"
     }
 
     fn keys(&self, _api: &dyn Api, change: &Changed) -> Vec<(String, String)> {
-        if change.resource != requests() {
+        if change.resource != *SIGNING_REQUESTS {
             return Vec::new();
         }
         vec![object::key(&change.object)]
     }
 
     fn reconcile(&mut self, api: &dyn Api, _: &str, name: &str) -> Result<Requeue, Status> {
-        let Some(found) = api.get(&requests(), "", name) else { return Ok(Requeue::OnChange) };
+        let Some(found) = api.get(&SIGNING_REQUESTS, "", name) else {
+            return Ok(Requeue::OnChange);
+        };
         let done = !found["status"]["certificate"].is_null();
-        if done || !has(&found, "Approved") || has(&found, "Failed") || has(&found, "Denied") {
+        let has = |kind: &str| object::condition(&found, kind).is_some();
+        if done || !has("Approved") || has("Failed") || has("Denied") {
             return Ok(Requeue::OnChange);
         }
         let spec = &found["spec"];
@@ -64,7 +55,7 @@ impl Controller for Signer {
             object::items(spec, "usages").iter().filter_map(Value::as_str).collect();
         let text = BASE64.decode(spec["request"].as_str().unwrap_or_default()).unwrap_or_default();
         let text = String::from_utf8(text).unwrap_or_default();
-        let subject = Subject::of(&text).unwrap_or_default();
+        let subject = Subject::of(text.as_bytes()).unwrap_or_default();
         let signer = spec["signerName"].as_str().unwrap_or_default();
         let Some(allowed) = signed_here(signer, &usages, &subject) else {
             return Ok(Requeue::OnChange);
@@ -94,43 +85,6 @@ impl Controller for Signer {
         }
         api.update_status(MANAGER, changed)?;
         Ok(Requeue::OnChange)
-    }
-}
-
-/// What a request says of whom it is for.
-#[derive(Default)]
-struct Subject {
-    common_name: String,
-    organizations: Vec<String>,
-    /// How many names of each kind: DNS, IP, mail, URI.
-    names: [usize; 4],
-}
-
-impl Subject {
-    /// From PEM; `None` for what is no request.
-    fn of(text: &str) -> Option<Self> {
-        let (_, part) = x509_parser::pem::parse_x509_pem(text.as_bytes()).ok()?;
-        let (_, request) = X509CertificationRequest::from_der(&part.contents).ok()?;
-        let found = &request.certification_request_info.subject;
-        let text = |part: &AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
-        let mut names = [0; 4];
-        for extension in request.requested_extensions().into_iter().flatten() {
-            let ParsedExtension::SubjectAlternativeName(found) = extension else { continue };
-            for name in &found.general_names {
-                match name {
-                    GeneralName::DNSName(_) => names[0] += 1,
-                    GeneralName::IPAddress(_) => names[1] += 1,
-                    GeneralName::RFC822Name(_) => names[2] += 1,
-                    GeneralName::URI(_) => names[3] += 1,
-                    _ => {}
-                }
-            }
-        }
-        Some(Self {
-            common_name: found.iter_common_name().find_map(text).unwrap_or_default(),
-            organizations: found.iter_organization().filter_map(text).collect(),
-            names,
-        })
     }
 }
 

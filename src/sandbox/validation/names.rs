@@ -89,6 +89,10 @@ fn syntax(rule: &str, pattern: &str, examples: &[&str]) -> String {
 
 /// `example.com`
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
+    subdomain(text, too_long)
+}
+
+fn subdomain(text: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut why = Vec::new();
     if text.len() > 253 {
         why.push(too_long(253));
@@ -181,11 +185,8 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 why.push("prefix part must be non-empty".to_owned());
             } else {
-                let found = dns1123_subdomain(prefix).into_iter();
-                why.extend(found.map(|text| {
-                    let text = text.replace(&too_long(253), &too_many_bytes(253));
-                    format!("prefix part {text}")
-                }));
+                let found = subdomain(prefix, too_many_bytes).into_iter();
+                why.extend(found.map(|text| format!("prefix part {text}")));
             }
             *name
         }

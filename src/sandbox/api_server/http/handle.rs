@@ -370,11 +370,17 @@ fn listed_reply(
         (kind.list_kind.clone(), kind.api_version())
     };
     let head = format!(
-        "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":["
+        "{{\"kind\":\"{list_kind}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":"
     );
     let size: usize = listed.objects.iter().map(|stored| stored.size() + ITEM_FRAME).sum();
     let mut text = Vec::with_capacity(head.len() + if metadata_only { 0 } else { size });
     text.extend_from_slice(head.as_bytes());
+    if metadata_only && listed.objects.is_empty() {
+        // A slice that nothing was appended to.
+        text.extend_from_slice(b"null}\n");
+        return reply::json_text(200, form, text);
+    }
+    text.push(b'[');
     for (index, stored) in listed.objects.iter().enumerate() {
         if index > 0 {
             text.push(b',');
@@ -386,13 +392,7 @@ fn listed_reply(
             server.write_item(kind, stored, &mut text);
         }
     }
-    text.push(b']');
-    if metadata_only && listed.objects.is_empty() {
-        // A slice that nothing was appended to.
-        text.truncate(text.len() - 2);
-        text.extend_from_slice(b"null");
-    }
-    text.extend_from_slice(b"}\n");
+    text.extend_from_slice(b"]}\n");
     reply::json_text(200, form, text)
 }
 

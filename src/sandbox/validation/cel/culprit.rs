@@ -7,6 +7,8 @@
 use kube_cel::cel::common::ast::{Expr, IdedExpr, operators};
 use kube_cel::cel::{Context, ExecutionError, Value};
 
+use super::syntax::children;
+
 /// The error that cel-go would tell of an expression that failed with `error`.
 pub(super) fn of(
     expression: &IdedExpr,
@@ -28,11 +30,8 @@ fn first(expression: &IdedExpr, context: &Context<'_>) -> Option<ExecutionError>
                 Err(_) => vec![condition],
             }
         }
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
-        Expr::Select(select) => vec![select.operand.as_ref()],
-        Expr::List(list) => list.elements.iter().collect(),
         Expr::Comprehension(comprehension) => vec![&comprehension.iter_range],
-        _ => Vec::new(),
+        other => children(other),
     };
     Some(
         parts

@@ -2,41 +2,33 @@
 
 use kube_cel::cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
+use super::children_mut;
+
 /// Changes a tree for the evaluator; whether anything is in it that the evaluator's own parser does not read.
 pub(super) fn lower(node: &mut IdedExpr) -> bool {
     let mut is_own = false;
-    let mut each = |child: &mut IdedExpr| is_own |= lower(child);
-    match &mut node.expr {
+    for child in children_mut(&mut node.expr) {
+        is_own |= lower(child);
+    }
+    is_own |= match &mut node.expr {
         Expr::Call(call) => {
-            call.target.iter_mut().for_each(|target| each(target));
-            call.args.iter_mut().for_each(&mut each);
             if call.func_name == operators::OPT_SELECT {
                 operators::OPT_INDEX.clone_into(&mut call.func_name);
             }
-            is_own |= call.func_name == operators::OPT_INDEX;
+            call.func_name == operators::OPT_INDEX
         }
-        Expr::Comprehension(parts) => {
-            each(&mut parts.iter_range);
-            each(&mut parts.accu_init);
-            each(&mut parts.loop_cond);
-            each(&mut parts.loop_step);
-            each(&mut parts.result);
-            is_own |= parts.accu_var != super::RESULT;
-        }
-        Expr::List(list) => {
-            list.elements.iter_mut().for_each(each);
-            is_own |= !list.optional_indices.is_empty();
-        }
-        Expr::Map(map) => {
-            for entry in &mut map.entries {
-                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
-                    is_own |= lower(&mut entry.key) | lower(&mut entry.value) | entry.optional;
-                }
-            }
-        }
-        Expr::Select(select) => is_own |= lower(&mut select.operand),
-        Expr::Struct(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
-    }
+        Expr::Comprehension(parts) => parts.accu_var != super::RESULT,
+        Expr::List(list) => !list.optional_indices.is_empty(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .any(|entry| matches!(&entry.expr, EntryExpr::MapEntry(entry) if entry.optional)),
+        Expr::Select(_)
+        | Expr::Struct(_)
+        | Expr::Ident(_)
+        | Expr::Literal(_)
+        | Expr::Unspecified => false,
+    };
     // A field of something optional is optional, too.
     if let Expr::Select(select) = &mut node.expr
         && !select.test

@@ -1,12 +1,12 @@
 //! Calls that stand for loops, expanded as cel-go does it: every node of the expansion has the place of the call.
 
 use kube_cel::cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr,
-    SelectExpr, operators,
+    CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr,
+    operators,
 };
 
-use super::Issue;
 use super::parse::Nodes;
+use super::{Issue, children_mut};
 
 /// What loops gather in.
 pub(in super::super) const RESULT: &str = "@result";
@@ -342,36 +342,8 @@ impl Macros<'_> {
     fn renew(&mut self, node: &mut IdedExpr) {
         let place = self.nodes.place(node.id);
         node.id = self.nodes.node(place, Expr::Unspecified).id;
-        match &mut node.expr {
-            Expr::Call(call) => {
-                call.target.iter_mut().for_each(|target| self.renew(target));
-                call.args.iter_mut().for_each(|arg| self.renew(arg));
-            }
-            Expr::Comprehension(parts) => {
-                let parts = &mut **parts;
-                self.renew(&mut parts.iter_range);
-                self.renew(&mut parts.accu_init);
-                self.renew(&mut parts.loop_cond);
-                self.renew(&mut parts.loop_step);
-                self.renew(&mut parts.result);
-            }
-            Expr::List(list) => list.elements.iter_mut().for_each(|item| self.renew(item)),
-            Expr::Map(MapExpr { entries }) => self.renew_entries(entries),
-            Expr::Struct(message) => self.renew_entries(&mut message.entries),
-            Expr::Select(select) => self.renew(&mut select.operand),
-            Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
-        }
-    }
-
-    fn renew_entries(&mut self, entries: &mut [kube_cel::cel::common::ast::IdedEntryExpr]) {
-        for entry in entries {
-            match &mut entry.expr {
-                EntryExpr::StructField(field) => self.renew(&mut field.value),
-                EntryExpr::MapEntry(entry) => {
-                    self.renew(&mut entry.key);
-                    self.renew(&mut entry.value);
-                }
-            }
+        for child in children_mut(&mut node.expr) {
+            self.renew(child);
         }
     }
 }
